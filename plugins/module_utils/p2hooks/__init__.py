@@ -1,0 +1,14 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine of p2fleet.hooks: everything the collection does, without a line of Ansible.
+
+Imports point one way only, from the bottom of this table to its top:
+
+========================  =====================================================================
+model (no I/O)            errors, events, hook_key, strict_yaml, manifest, archive_rules
+disk and wire             layout, disk, envdir, install_record, pod_home, exec_links, archive,
+                          gzip_stream, tar_stream, extraction, fetch, store, hooked_pod, process, audit
+use cases                 bin2pod, schedule, install (plan, then apply), run
+========================  =====================================================================
+"""
