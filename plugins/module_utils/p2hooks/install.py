@@ -1,0 +1,314 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making a host have the hooks that it should have: plan, then apply.
+
+A plan compares what should be with what is. Check mode and diffs print it; applying carries it out. Each hook stands
+for itself: what is wrong with one is reported, and does not keep the others from being installed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from . import disk, exec_links, manifest
+from .errors import ArtifactError, HookError, LayoutError, ManifestError, StoreError
+from .events import EVENTS
+from .extraction import extract_archive
+from .fetch import fetch
+from .hook_key import SCHEDULE_PREFIX, HookKey
+from .install_record import ORIGIN_LOCAL, ORIGIN_STORE
+from .layout import Layout
+from .manifest import Launchable, PodManifest
+from .pod_home import DIGEST_FILE, PodHome
+from .store.base import Store
+
+#: An artifact may not unpack to more than this, in bytes, unless the caller says otherwise.
+DEFAULT_MAX_UNPACKED_BYTES = 256 * 1024 * 1024
+
+#: How long to wait for another installation on this host, in seconds.
+LOCK_PATIENCE = 300.0
+
+INSTALL, UPGRADE, REPAIR, HAND_BACK, REMOVE = "install", "upgrade", "repair", "hand_back", "remove"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do to one hook."""
+
+    #: ``install``, ``upgrade``, ``repair``, ``hand_back`` or ``remove``.
+    kind: str
+    key: HookKey
+    #: The manifest that is installed, as text; empty where there is none.
+    before: str
+    #: The manifest to install; None to remove the hook.
+    manifest: PodManifest | None = None
+    #: Where the hook comes from afterwards: ``store`` or ``local``.
+    origin: str = ORIGIN_STORE
+
+
+@dataclass
+class InstallPlan:
+    """What has to be done, and what could not even be planned."""
+
+    actions: list[Action] = field(default_factory=list)
+    errors: dict[str, HookError] = field(default_factory=dict)
+    #: Scheduled hooks that a local one stands in front of.
+    overridden: list[HookKey] = field(default_factory=list)
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether an artifact may have to be read from the store."""
+        pods = [action.manifest for action in self.actions if action.manifest]
+        return any(launchable.location.startswith("store:") for pod in pods for launchable in pod.launchables)
+
+
+def scheduled_hooks(store: Store) -> tuple[dict[HookKey, PodManifest], dict[str, HookError]]:
+    """Return what ``store`` schedules: the manifests, and, by key, what is wrong with those that cannot be used.
+
+    Raises:
+        StoreError: the store could not be read.
+    """
+    hooks: dict[HookKey, PodManifest] = {}
+    errors: dict[str, HookError] = {}
+    for store_key, entry in store.read(SCHEDULE_PREFIX).items():
+        try:
+            key = HookKey.from_store_key(store_key)
+            pod = manifest.parse(entry.value, f"{store.name}: {store_key}")
+            if pod.id != key.id:
+                raise ManifestError(f"{store.name}: {store_key}: the manifest's id is {pod.id}; it must be the key's")
+            hooks[key] = pod
+        except ManifestError as error:
+            errors[store_key] = error
+    return hooks, errors
+
+
+def installed_hooks(layout: Layout) -> dict[HookKey, PodHome]:
+    """Return the pod homes below ``pods/`` in which this engine installed a hook."""
+    homes = (PodHome(layout, key) for key in _keys_on_disk(layout))
+    return {home.key: home for home in homes if home.record()}
+
+
+def plan_scheduled(
+    layout: Layout, store: Store, *, events: Collection[str | None] | None = None, allow_empty: bool = False
+) -> InstallPlan:
+    """Plan what makes this host have what ``store`` schedules. Only hooks that came from the store are touched.
+
+    Args:
+        events: look at the hooks of these events only (None in it stands for global hooks); all, where it is None.
+        allow_empty: believe a store in which nothing at all is scheduled, though hooks from it are installed here.
+
+    Raises:
+        StoreError: the store could not be read, or it is empty and ``allow_empty`` is not set.
+    """
+    scheduled, errors = scheduled_hooks(store)
+    installed = {key: home for key, home in installed_hooks(layout).items() if _origin(home) == ORIGIN_STORE}
+    if installed and not scheduled and not errors and not allow_empty:
+        raise StoreError(
+            f"{store.name}: nothing is scheduled, but {len(installed)} hooks from there are installed on this host. "
+            "Nothing was removed, since lost data, or a token that may not read hooks/, looks the same; "
+            "check the store and the token, and set allow_empty if no hook is to remain"
+        )
+    result = InstallPlan(errors=errors)
+    links = _LinksOnDisk(layout)
+    for key, pod in scheduled.items():
+        if events is not None and key.event not in events:
+            continue
+        home = PodHome(layout, key)
+        if _origin(home) == ORIGIN_LOCAL:
+            result.overridden.append(key)
+        else:
+            _plan_present(result, layout, links, home, pod, ORIGIN_STORE)
+    for key, home in installed.items():
+        if key not in scheduled and key.store_key not in errors and (events is None or key.event in events):
+            result.actions.append(Action(REMOVE, key, home.manifest_text()))
+    return result
+
+
+def plan_present(layout: Layout, key: HookKey, pod: PodManifest) -> InstallPlan:
+    """Plan what makes this host have the hook ``key`` as ``pod`` says, whatever the store schedules.
+
+    Raises:
+        ManifestError: the manifest's id is not the hook's.
+    """
+    if pod.id != key.id:
+        raise ManifestError(f"{key}: the manifest has the id {pod.id}; it must be the hook's")
+    result = InstallPlan()
+    _plan_present(result, layout, _LinksOnDisk(layout), PodHome(layout, key), pod, ORIGIN_LOCAL)
+    return result
+
+
+def plan_absent(layout: Layout, key: HookKey) -> InstallPlan:
+    """Plan what makes this host not have the local hook ``key``.
+
+    Raises:
+        LayoutError: the hook came from the store, which would bring it back.
+    """
+    home = PodHome(layout, key)
+    if _origin(home) == ORIGIN_STORE:
+        raise LayoutError(
+            f"{key}: came from the store, which would bring it back; unschedule it there with p2_hook_schedule"
+        )
+    result = InstallPlan()
+    if home.record():
+        result.actions.append(Action(REMOVE, key, home.manifest_text()))
+    return result
+
+
+def plan_hand_back(layout: Layout, store: Store, key: HookKey) -> InstallPlan:
+    """Plan what puts the scheduled hook in the place of the local ``key``, or removes it where none is scheduled.
+
+    Raises:
+        StoreError: the store could not be read.
+        ManifestError: what the store schedules in its place is no valid manifest.
+    """
+    scheduled, errors = scheduled_hooks(store)
+    if key.store_key in errors:
+        raise errors[key.store_key]
+    home = PodHome(layout, key)
+    result = InstallPlan()
+    if _origin(home) == ORIGIN_LOCAL:
+        pod = scheduled.get(key)
+        result.actions.append(Action(HAND_BACK if pod else REMOVE, key, home.manifest_text(), pod))
+    return result
+
+
+def apply(
+    layout: Layout,
+    plan: InstallPlan,
+    store: Store | None = None,
+    *,
+    max_unpacked_bytes: int = DEFAULT_MAX_UNPACKED_BYTES,
+) -> tuple[list[Action], dict[str, HookError]]:
+    """Carry out ``plan``; the caller holds :func:`lock`.
+
+    Args:
+        store: where ``store:`` artifacts are read.
+
+    Returns:
+        The actions that were carried out, and, by hook, why the others (and what could not be planned) were not.
+    """
+    done, errors = [], dict(plan.errors)
+    # Removals come first: they free the link names that another hook may be about to take.
+    for action in sorted(plan.actions, key=lambda action: action.kind != REMOVE):
+        try:
+            with disk.errors_as_layout_errors(f"doing the {action.kind} of {action.key}"):
+                if action.manifest is None:
+                    _remove(layout, action.key)
+                else:
+                    _install(layout, action, action.manifest, store, max_unpacked_bytes)
+            done.append(action)
+        except HookError as error:
+            errors[str(action.key)] = error
+    return done, errors
+
+
+@contextmanager
+def lock(layout: Layout) -> Iterator[None]:
+    """Create the root where it is missing, and keep every other installation on this host away.
+
+    Raises:
+        LayoutError: the root cannot be made, or another installation does not end.
+    """
+    with disk.errors_as_layout_errors("preparing the hooks' root"):
+        for directory in (layout.pods, layout.exec):
+            disk.make_directories(directory)
+    with disk.locked(layout.lock, LOCK_PATIENCE):
+        with disk.errors_as_layout_errors("clearing away what an interrupted removal left"):
+            for directory in (layout.pods, *(os.path.join(layout.pods, event) for event in EVENTS)):
+                disk.clear_temporaries(directory)
+        yield
+
+
+def _plan_present(
+    result: InstallPlan, layout: Layout, links: _LinksOnDisk, home: PodHome, pod: PodManifest, origin: str
+) -> None:
+    try:
+        with disk.errors_as_layout_errors(f"looking at what is installed of {home.key}"):
+            record = home.record()
+            if record is None:
+                kind = INSTALL
+            elif record.manifest_sha != pod.sha or record.origin != origin:
+                kind = UPGRADE
+            elif home.is_as_wanted(pod) and links.of(home) == exec_links.wanted_links(layout, home, pod):
+                return
+            else:
+                kind = REPAIR
+            result.actions.append(Action(kind, home.key, home.manifest_text(), pod, origin))
+    except (ArtifactError, LayoutError) as error:
+        result.errors[str(home.key)] = error
+
+
+def _install(layout: Layout, action: Action, pod: PodManifest, store: Store | None, max_bytes: int) -> None:
+    home = PodHome(layout, action.key)
+    home.begin(pod)
+    for launchable in pod.launchables:
+        if not home.has_artifact(launchable):
+            _unpack(home, launchable, store, max_bytes)
+    wanted = exec_links.wanted_links(layout, home, pod)
+    exec_links.check_names(layout, home, wanted)
+    home.switch(pod, action.origin)
+    exec_links.link(layout, action.key, wanted)
+    exec_links.unlink(layout, action.key, wanted)
+    home.prune(pod)
+
+
+def _unpack(home: PodHome, launchable: Launchable, store: Store | None, max_bytes: int) -> None:
+    """Bring the artifact of ``launchable`` here; it appears under its name when it is complete and on the disk."""
+    installs, name = os.path.split(home.install_dir(launchable))
+    work = os.path.join(installs, f"{disk.TEMPORARY_PREFIX}{name}")
+    tree = os.path.join(work, "tree")
+    archive = os.path.join(work, f"{launchable.install_name}.tar.gz")
+    os.mkdir(work, 0o700)
+    try:
+        os.mkdir(tree, 0o755)
+        digest = fetch(launchable, archive, store, max_bytes=max_bytes)
+        extract_archive(archive, tree, max_bytes=max_bytes)
+        exec_links.check_entry_points(home.key, launchable, tree)
+        if os.path.lexists(os.path.join(tree, DIGEST_FILE)):
+            raise ArtifactError(f"{name}: the artifact holds a file {DIGEST_FILE}, a name that is ours; rename it")
+        disk.write_file(os.path.join(tree, DIGEST_FILE), f"{digest}\n".encode(), 0o644)
+        os.chmod(tree, 0o755)
+        if os.path.lexists(os.path.join(installs, name)):  # damaged, or it would not be unpacked again
+            disk.remove_tree(os.path.join(installs, name))
+        os.rename(tree, os.path.join(installs, name))
+        disk.sync_directory(installs)
+    finally:
+        disk.clear_temporaries(installs)
+
+
+def _remove(layout: Layout, key: HookKey) -> None:
+    exec_links.unlink(layout, key, {})
+    PodHome(layout, key).remove()
+
+
+def _origin(home: PodHome) -> str | None:
+    record = home.record()
+    return record.origin if record else None
+
+
+def _keys_on_disk(layout: Layout) -> Iterator[HookKey]:
+    for name in disk.listdir(layout.pods):
+        events_and_ids = [(name, pod_id) for pod_id in disk.listdir(os.path.join(layout.pods, name))]
+        for event, pod_id in events_and_ids if name in EVENTS else [(None, name)]:
+            try:
+                yield HookKey.of(event, pod_id)
+            except ManifestError:  # no hook of ours has such a name
+                continue
+
+
+class _LinksOnDisk:
+    """The links of every pod home, each directory of ``exec/`` read once and only when it is asked for."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._by_event: dict[str | None, Mapping[str, dict[str, str]]] = {}
+
+    def of(self, home: PodHome) -> dict[str, str]:
+        event = home.key.event
+        if event not in self._by_event:
+            self._by_event[event] = exec_links.links_by_home(self._layout, event)
+        return self._by_event[event].get(home.path, {})

@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pod home of one hook: the same directory that p2 makes for an application, described in docs/layout.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from . import disk, envdir, install_record, strict_yaml
+from .errors import ArtifactError, shown
+from .hook_key import HookKey
+from .install_record import InstallRecord
+from .layout import Layout
+from .manifest import Launchable, PodManifest
+
+MANIFEST_FILE = "current_manifest.yaml"
+
+#: Inside an installed artifact: the SHA-256 of the archive that it came from.
+DIGEST_FILE = ".artifact-sha256"
+
+# Manifests, config and env may hold secrets; hooks run as the user that owns these files.
+_PRIVATE = 0o600
+
+
+class PodHome:
+    """One hook's pod home; whoever changes it holds the layout's lock."""
+
+    def __init__(self, layout: Layout, key: HookKey) -> None:
+        self.key = key
+        self.path = layout.pod_home(key.parts)
+
+    def record(self) -> InstallRecord | None:
+        """Return what is installed here, None where nothing is."""
+        return install_record.read(self.path)
+
+    def manifest_text(self) -> str:
+        """Return the installed manifest, an empty string where there is none."""
+        return (disk.read_file(os.path.join(self.path, MANIFEST_FILE)) or b"").decode("utf-8", "replace")
+
+    def install_dir(self, launchable: Launchable) -> str:
+        """Return the directory of this version of ``launchable``."""
+        return os.path.join(self.path, launchable.id, "installs", launchable.install_name)
+
+    def has_artifact(self, launchable: Launchable) -> bool:
+        """Tell whether this version of ``launchable`` is unpacked here, with its entry points.
+
+        Raises:
+            ArtifactError: it is, but from an archive with another digest than the manifest now gives.
+        """
+        digest = disk.read_file(os.path.join(self.install_dir(launchable), DIGEST_FILE))
+        if digest is None:
+            return False
+        found = digest.decode("utf-8", "replace").strip()
+        if launchable.sha256 not in (None, found):
+            raise ArtifactError(
+                f"{self.key}: launchable {launchable.id}: {launchable.install_name} is installed from an artifact with "
+                f"another digest ({shown(found)}); an artifact may not change under its version, "
+                "so give the new one a new version"
+            )
+        entry_points = (os.path.join(self.install_dir(launchable), path) for path in launchable.entry_points)
+        return all(os.path.exists(path) for path in entry_points)
+
+    def is_as_wanted(self, manifest: PodManifest) -> bool:
+        """Tell whether every file, directory and link here is what ``manifest`` asks for."""
+        return (
+            all(self.has_artifact(launchable) for launchable in manifest.launchables)
+            and all(self._current(each.id) == self._install_link(each) for each in manifest.launchables)
+            and all(disk.read_file(path) == content for path, content in self._files(manifest).items())
+            and not any(self._strays(manifest))
+        )
+
+    def begin(self, manifest: PodManifest) -> None:
+        """Make the directories that unpacking needs, and clear away what a crash left half made."""
+        homes = [os.path.join(self.path, launchable.id) for launchable in manifest.launchables]
+        for home in homes:
+            disk.make_directories(os.path.join(home, "installs"))
+        for home in (self.path, *homes):
+            for directory in (home, *(os.path.join(home, name) for name in ("config", "env", "installs"))):
+                disk.clear_temporaries(directory)
+
+    def switch(self, manifest: PodManifest, origin: str) -> None:
+        """Make the unpacked artifacts of ``manifest`` the current ones.
+
+        The files come first, then the switch of ``current``, which is one rename for each launchable, and last the
+        record that says so. After a crash anywhere in between the same call completes the work.
+        """
+        files = self._files(manifest)
+        disk.write_files({path: files[path] for path in files if disk.read_file(path) != files[path]}, _PRIVATE)
+        for launchable in manifest.launchables:
+            self._make_current(launchable)
+        versions = {launchable.id: launchable.version or "" for launchable in manifest.launchables}
+        record = InstallRecord(origin, manifest.sha, versions).encode()
+        disk.write_file(os.path.join(self.path, install_record.FILE_NAME), record, _PRIVATE)
+
+    def prune(self, manifest: PodManifest) -> None:
+        """Remove what ``manifest`` no longer needs: all installs but the current and the last one among it."""
+        for path in list(self._strays(manifest)):
+            if os.path.isdir(path) and not os.path.islink(path):
+                disk.remove_tree(path)
+            else:
+                os.unlink(path)
+
+    def remove(self) -> None:
+        """Remove the pod home."""
+        disk.remove_tree(self.path)
+
+    def _files(self, manifest: PodManifest) -> dict[str, bytes]:
+        """Return path to content of every file that ``manifest`` stands for."""
+        config = os.path.join(self.path, "config", f"{manifest.id}_{manifest.sha}.yaml")
+        platform_config = os.path.join(self.path, "config", f"{manifest.id}_{manifest.sha}.platform.yaml")
+        cgroups = {launchable.id: {"cgroup": dict(launchable.cgroup)} for launchable in manifest.launchables}
+        files = {
+            config: strict_yaml.dump(dict(manifest.config)).encode(),
+            platform_config: strict_yaml.dump(cgroups).encode(),
+            os.path.join(self.path, MANIFEST_FILE): manifest.text.encode(),
+        }
+        env = {
+            "CONFIG_PATH": config,
+            "PLATFORM_CONFIG_PATH": platform_config,
+            "POD_HOME": self.path,
+            "POD_ID": manifest.id,
+            "POD_UNIQUE_KEY": "",
+        }
+        directories = {os.path.join(self.path, "env"): env}
+        for launchable in manifest.launchables:
+            directories[os.path.join(self.path, launchable.id, "env")] = {
+                **launchable.env,
+                "LAUNCHABLE_ID": launchable.id,
+                "LAUNCHABLE_ROOT": os.path.join(self.path, launchable.id, "current"),
+                "RESTART_TIMEOUT": str(launchable.restart_timeout),
+            }
+        for directory, variables in directories.items():
+            for name, value in variables.items():
+                files[os.path.join(directory, name)] = envdir.encode(value)
+        return files
+
+    def _strays(self, manifest: PodManifest) -> Iterator[str]:
+        """Yield what lies here and does not belong to ``manifest``."""
+        files = self._files(manifest)
+        launchables = {launchable.id for launchable in manifest.launchables}
+        for directory in {os.path.dirname(path) for path in files} - {self.path}:
+            for name in disk.listdir(directory):
+                if os.path.join(directory, name) not in files:
+                    yield os.path.join(directory, name)
+        for name in disk.listdir(self.path):
+            is_launchable = os.path.isdir(os.path.join(self.path, name, "installs"))
+            if name.startswith(disk.TEMPORARY_PREFIX) or (is_launchable and name not in launchables):
+                yield os.path.join(self.path, name)
+        for launchable_id in launchables:
+            for name in disk.listdir(os.path.join(self.path, launchable_id)):
+                if name.startswith(disk.TEMPORARY_PREFIX):
+                    yield os.path.join(self.path, launchable_id, name)
+            kept = {self._current(launchable_id), self._current(launchable_id, "last")}
+            for name in disk.listdir(os.path.join(self.path, launchable_id, "installs")):
+                if f"installs/{name}" not in kept:
+                    yield os.path.join(self.path, launchable_id, "installs", name)
+
+    def _current(self, launchable_id: str, link: str = "current") -> str | None:
+        try:
+            return os.readlink(os.path.join(self.path, launchable_id, link))
+        except OSError:
+            return None
+
+    def _install_link(self, launchable: Launchable) -> str:
+        return f"installs/{launchable.install_name}"
+
+    def _make_current(self, launchable: Launchable) -> None:
+        before, after = self._current(launchable.id), self._install_link(launchable)
+        if before == after:
+            return
+        directory = os.path.join(self.path, launchable.id)
+        if before is not None:
+            disk.write_link(os.path.join(directory, "last"), before)
+        disk.write_link(os.path.join(directory, "current"), after)
