@@ -1,0 +1,160 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scheduling: putting hooks' manifests into the store and taking them out, by compare-and-set."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from .errors import ArtifactError, HookError, ManifestError, StoreConflict, reason_of
+from .fetch import ARTIFACT_PREFIX
+from .hook_key import SCHEDULE_PREFIX, HookKey
+from .manifest import PodManifest, from_mapping
+from .store import ABSENT, Change, Entry, Store
+
+
+@dataclass
+class SchedulePlan:
+    """What has to change in the store, from one read of it."""
+
+    changes: list[Change] = field(default_factory=list)
+    #: Key to content of the artifacts that the changed manifests need and that have to be uploaded before.
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    #: Key to the manifest as it is, and as it will be; of the keys that change.
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+
+
+def plan(
+    store: Store,
+    wanted: Mapping[HookKey, PodManifest | None],
+    *,
+    exclusive: bool = False,
+    upload_artifacts: bool = False,
+) -> SchedulePlan:
+    """Compare what the store schedules with ``wanted``, reading it once.
+
+    Args:
+        wanted: each hook's manifest, or None for a hook that is not to be scheduled.
+        exclusive: also remove every hook that ``wanted`` does not name.
+        upload_artifacts: move artifacts with a ``file`` location into the store, and have the manifests say so.
+
+    Raises:
+        ManifestError: a manifest's id is not the hook's, or ``exclusive`` would remove everything.
+        ArtifactError: an artifact to upload is missing, is not what its manifest says, or is too large for the store.
+        StoreError: the store could not be read.
+    """
+    if exclusive and not any(wanted.values()):
+        raise ManifestError(
+            "no hook is given, and exclusive would remove all that are scheduled; name those in hooks instead"
+        )
+    result = SchedulePlan()
+    texts: dict[HookKey, str | None] = {}
+    artifacts: dict[HookKey, dict[str, bytes]] = {}
+    for key, manifest in wanted.items():
+        if manifest is not None and manifest.id != key.id:
+            raise ManifestError(f"{key}: the manifest has the id {manifest.id}; it must be the hook's")
+        scheduled_manifest = manifest
+        if manifest is not None and upload_artifacts:
+            scheduled_manifest, artifacts[key] = _with_artifacts_in(store, manifest, key)
+        texts[key] = scheduled_manifest.text if scheduled_manifest else None
+    scheduled = store.read(SCHEDULE_PREFIX)
+    for key, text in texts.items():
+        entry = scheduled.get(key.store_key)
+        if _differs(entry, text):
+            _add(result, key.store_key, entry, text)
+            result.uploads.update(artifacts.get(key, {}))
+    if exclusive:
+        named = {key.store_key for key in wanted}
+        for store_key, entry in scheduled.items():
+            if store_key not in named:
+                _add(result, store_key, entry, None)
+    return result
+
+
+def apply(store: Store, schedule: SchedulePlan) -> None:
+    """Carry out ``schedule``: the artifacts first, so that no scheduled manifest ever lacks its own.
+
+    Raises:
+        StoreConflict: somebody else changed one of the keys since the plan was made.
+        StoreError: the store could not be written. Both say how much had been written by then.
+    """
+    batches = store.batches(schedule.changes)
+    for key, content in schedule.uploads.items():
+        try:
+            store.commit([Change(key, content, ABSENT)])
+        except StoreConflict:
+            continue  # the key holds the content's own digest, so what is there already is the same
+    written = 0
+    for batch in batches:
+        try:
+            store.commit(batch)
+        except HookError as error:
+            if not written:
+                raise
+            raise type(error)(f"{error}; {written} of {len(schedule.changes)} changes were written before") from None
+        written += len(batch)
+
+
+def _add(result: SchedulePlan, store_key: str, entry: Entry | None, text: str | None) -> None:
+    value = None if text is None else text.encode()
+    result.changes.append(Change(store_key, value, entry.index if entry else ABSENT))
+    if entry:
+        result.before[store_key] = entry.value.decode("utf-8", "replace")
+    if text is not None:
+        result.after[store_key] = text
+
+
+def _differs(entry: Entry | None, text: str | None) -> bool:
+    if entry is None or text is None:
+        return (entry is None) != (text is None)
+    return entry.value != text.encode()
+
+
+def _with_artifacts_in(store: Store, manifest: PodManifest, key: HookKey) -> tuple[PodManifest, dict[str, bytes]]:
+    """Return ``manifest`` with its ``file`` locations moved into ``store``, and each artifact's key and content."""
+    data = copy.deepcopy(dict(manifest.data))
+    artifacts = {}
+    for launchable in manifest.launchables:
+        parts = urlsplit(launchable.location)
+        if parts.scheme != "file":
+            continue
+        path = unquote(parts.path)
+        content = _read_artifact(path, store)
+        digest = hashlib.sha256(content).hexdigest()
+        if launchable.sha256 not in (None, digest):
+            raise ArtifactError(
+                f"{path}: has the SHA-256 {digest}, but the manifest of {key} says {launchable.sha256}; "
+                "build both again"
+            )
+        artifact_key = f"{ARTIFACT_PREFIX}{digest}/{path.rpartition('/')[2]}"
+        artifacts[artifact_key] = content
+        data["launchables"][launchable.id].update(location=f"store:{artifact_key}", sha256=digest)
+    return (from_mapping(data, str(key)), artifacts) if artifacts else (manifest, {})
+
+
+def _read_artifact(path: str, store: Store) -> bytes:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ArtifactError(f"{path}: is no regular file; give the location of a .tar.gz")
+        if store.max_value_bytes is not None and status.st_size > store.max_value_bytes:
+            raise ArtifactError(
+                f"{path}: has {status.st_size} bytes, but {store.name} takes no more than {store.max_value_bytes}; "
+                "publish it on a web server, give p2_bin2pod that location, and schedule without upload_artifacts"
+            )
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(
+            f"{path}: is missing; build it with p2_bin2pod on this host before it can be uploaded"
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: {reason_of(error)}; the artifact to upload must be readable here") from None
