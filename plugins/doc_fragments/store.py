@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options that tell where hooks are scheduled."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Used as C(p2fleet.hooks.store); the counterpart of C(STORE) in C(module_utils/options.py)."""
+
+    DOCUMENTATION = r"""
+options:
+  store:
+    description:
+      - Where hooks are scheduled.
+      - V(directory) is for one machine, a shared mount, or a git checkout; it needs no server.
+      - V(consul) is for a fleet. It needs the Python library C(consul) on the host where the module runs,
+        which is what both C(py-consul) and C(python-consul) install.
+    type: str
+    choices: [directory, consul]
+    default: directory
+  store_path:
+    description:
+      - The directory of O(store=directory). Scheduling creates it.
+      - Whoever can write to it becomes root on the hosts that install from it, so it is refused where that is anybody
+        but root and the user who runs the module.
+    type: path
+    default: /data/hooks/store
+  consul_url:
+    description:
+      - The address of Consul, for O(store=consul), such as V(https://consul.example.com:8501).
+      - If it is not set, the environment variable E(CONSUL_HTTP_ADDR) is used where the module runs, if that is set.
+    type: str
+    default: http://127.0.0.1:8500
+  consul_token:
+    description:
+      - The ACL token. Installing needs C(read) for C(key_prefix "hooks/"), and scheduling needs C(write) for it. Where
+        artifacts are uploaded, both need the same for C(key_prefix "hooks-artifacts/").
+      - If neither it nor O(consul_token_file) is set, the environment variables E(CONSUL_HTTP_TOKEN) and
+        E(CONSUL_HTTP_TOKEN_FILE) are used, the first one that is set.
+    type: str
+  consul_token_file:
+    description:
+      - A file, on the host where the module runs, that holds the ACL token.
+    type: path
+  consul_ca_path:
+    description:
+      - The CA certificates that Consul's own certificate is checked against, a file or a directory.
+      - If it is not set, the environment variable E(CONSUL_CACERT) is used, if that is set.
+    type: path
+  consul_client_cert:
+    description:
+      - Our certificate, for a Consul that demands one.
+      - If it is not set, the environment variable E(CONSUL_CLIENT_CERT) is used, if that is set.
+    type: path
+  consul_client_key:
+    description:
+      - The private key of O(consul_client_cert), if it is not in the same file.
+      - If it is not set, the environment variable E(CONSUL_CLIENT_KEY) is used, if that is set.
+    type: path
+  consul_validate_certs:
+    description:
+      - Whether to check Consul's certificate at all.
+      - If it is not set, the environment variable E(CONSUL_HTTP_SSL_VERIFY) is used, if that is set.
+    type: bool
+    default: true
+  consul_datacenter:
+    description:
+      - The datacenter whose keys are meant; by default that of the agent that is asked.
+    type: str
+  consul_namespace:
+    description:
+      - The namespace, in Consul Enterprise.
+      - If it is not set, the environment variable E(CONSUL_NAMESPACE) is used, if that is set.
+    type: str
+  consul_timeout:
+    description:
+      - Seconds within which Consul must have answered each request.
+    type: float
+    default: 10.0
+"""

@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the options ``event``, ``id`` and ``manifest``, which several modules take, stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .p2hooks import disk, manifest
+from .p2hooks.errors import ManifestError, reason_of, shown
+from .p2hooks.hook_key import HookKey
+
+
+def read_manifest(option: Any) -> manifest.PodManifest:
+    """Return the pod manifest that an option holds: as a mapping, or as the path of a file on this host.
+
+    Raises:
+        ManifestError: it is neither, the file cannot be read, or the manifest is not valid.
+    """
+    if isinstance(option, Mapping):
+        called = shown(option.get("id", "a hook")).strip("'")
+        return manifest.from_mapping(option, f"the manifest of {called}")
+    if not isinstance(option, str) or "\0" in option:
+        raise ManifestError("manifest must be a path or a mapping")
+    path = os.path.abspath(os.path.expanduser(option))
+    try:
+        content = disk.read_file(path)
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: {reason_of(error)}; give the path of a manifest on the host where this runs"
+        ) from None
+    if content is None:
+        raise ManifestError(
+            f"{path}: is missing; build it with p2_bin2pod on the host where this runs, or copy it there"
+        )
+    return manifest.parse(content, path)
+
+
+def hook_of(options: Mapping[str, Any]) -> tuple[HookKey, manifest.PodManifest | None]:
+    """Return the hook that ``event``, ``id`` and ``manifest`` name, and its manifest where there is one.
+
+    Raises:
+        ManifestError: neither id nor manifest is given, they contradict each other, or one of them is not valid.
+    """
+    pod = read_manifest(options["manifest"]) if options["manifest"] is not None else None
+    pod_id = options["id"] or (pod.id if pod else None)
+    if pod_id is None:
+        raise ManifestError("a hook has neither id nor manifest; give one of them")
+    key = HookKey.of(options["event"], pod_id)
+    if pod and pod.id != pod_id:
+        raise ManifestError(f"{key}: the manifest has the id {pod.id}; give the same id, or none")
+    return key, pod

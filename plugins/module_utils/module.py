@@ -1,0 +1,46 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the engine meets Ansible: one place that makes a module, and one that turns errors into failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .p2hooks.errors import HookError, reason_of
+
+
+class PartialFailure(HookError):
+    """A failure after something had been done; ``result`` says what."""
+
+    def __init__(self, message: str, result: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def run_module(body: Callable[[AnsibleModule], dict[str, Any]], **module_options: Any) -> None:
+    """Make a module of ``module_options``, call ``body`` with it, and end with its result or its error."""
+    module = AnsibleModule(**module_options)
+    message = None
+    try:
+        for name, value in module.params.items():
+            if isinstance(value, str) and "\0" in value:  # neither a path nor a variable can hold it
+                raise HookError(f"{name} holds a NUL byte; remove it")
+        result = body(module)
+    except PartialFailure as error:
+        message, result = str(error), error.result
+    except HookError as error:
+        message, result = str(error), {"changed": False}
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        denied = isinstance(error, PermissionError)
+        remedy = "does the task need become?" if denied else "correct that, then run this again"
+        message, result = f"{where}{reason_of(error)}; {remedy}", {"changed": False}
+    if not module._diff:  # it may hold what only those who ask for it should see
+        result.pop("diff", None)
+    if message is not None:
+        module.fail_json(msg=message, **result)
+    module.exit_json(**result)
