@@ -32,8 +32,8 @@ class WatchedStore(DirectoryStore):
         super().__init__(str(path), create=True)
         self.reads: list[str] = []
         self.commits: list[list[str]] = []
-        self.error: StoreError | None = None
-        self.commits_until_error = 0
+        #: What a commit raises after so many that were made.
+        self.errors: dict[int, StoreError] = {}
 
     def read(self, prefix: str) -> dict[str, Entry]:
         self.reads.append(prefix)
@@ -48,8 +48,8 @@ class WatchedStore(DirectoryStore):
         return [list(changes[start : start + self.batch_size]) for start in range(0, len(changes), self.batch_size)]
 
     def commit(self, changes: Sequence[Change]) -> None:
-        if self.error is not None and len(self.commits) == self.commits_until_error:
-            raise self.error
+        if len(self.commits) in self.errors:
+            raise self.errors[len(self.commits)]
         super().commit(changes)
         self.commits.append([change.key for change in changes])
 
@@ -181,20 +181,20 @@ def test_a_thousand_hooks_in_sixteen_transactions(store: WatchedStore) -> None:
 
 @pytest.mark.parametrize("kind", [StoreConflict, StoreDenied, StoreError])
 def test_a_failure_says_how_much_was_written_before(store: WatchedStore, kind: type[StoreError]) -> None:
-    store.error, store.commits_until_error = kind("the store: no"), 2
+    store.errors[2] = kind("the store: no")
     wanted = {HookKey.of(None, f"hook{number}"): pod(f"hook{number}") for number in range(200)}
     with pytest.raises(kind) as caught:
         put(store, dict(wanted))
-    assert type(caught.value) is kind
+    assert caught.value.__class__ is kind
     assert str(caught.value) == "the store: no; 128 of 200 changes were written before"
     assert len(scheduled(store)) == 128
 
-    store.error = None
+    store.errors.clear()
     assert len(put(store, dict(wanted)).changes) == 72
 
 
 def test_a_failure_at_once_is_left_as_it_is(store: WatchedStore) -> None:
-    store.error = StoreDenied("the store: no")
+    store.errors[0] = StoreDenied("the store: no")
     with pytest.raises(StoreDenied, match=r"^the store: no$"):
         put(store, {A: pod("a")})
 
@@ -304,7 +304,7 @@ def test_no_artifact_is_uploaded_for_changes_that_can_never_be_made(store: Watch
 
 
 def test_a_manifest_is_never_scheduled_without_its_artifact(store: WatchedStore, artifact: Path) -> None:
-    store.error = StoreError("the store: no")
+    store.errors[0] = StoreError("the store: no")
     with pytest.raises(StoreError, match="no"):
         put(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True)
     assert scheduled(store) == {}

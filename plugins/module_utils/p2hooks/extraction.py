@@ -120,11 +120,11 @@ class _Tree:
         """Yield the links, each judged, once all members have been added."""
         if len(self._entries) == 1:
             raise ArtifactError("is empty; build the artifact from a file or a directory with files in it")
-        for path, kind, member in self._entries.values():
-            if member is not None and kind == SYMLINK:
-                yield self._judged_symlink(path, member)
-            elif member is not None and kind == HARD_LINK:
-                yield self._judged_hard_link(path, member)
+        for entry in self._entries.values():
+            if entry.member is not None and entry.kind == SYMLINK:
+                yield self._judged_symlink(entry.path, entry.member)
+            elif entry.member is not None and entry.kind == HARD_LINK:
+                yield self._judged_hard_link(entry.path, entry.member)
 
     def files_and_directories(self) -> Iterator[str]:
         """Yield the paths of both, each before the directories above it; the top, as the empty path, comes last."""

@@ -48,7 +48,7 @@ def errors_of(store: ConsulStore, kind: type[StoreError]) -> list[str]:
     ):
         with pytest.raises(StoreError) as failed:
             operation()
-        assert type(failed.value) is kind
+        assert failed.value.__class__ is kind
         messages.append(str(failed.value))
     for message in messages:
         assert store.name in message

@@ -186,7 +186,8 @@ class ConsulStore(Store):
         key, value, index = self._decoded(lambda: (item["Key"], item["Value"], item["ModifyIndex"]))
         if value is None:
             value = b""
-        if not (isinstance(key, str) and isinstance(value, bytes) and type(index) is int and index > 0):
+        is_index = isinstance(index, int) and not isinstance(index, bool) and index > 0
+        if not (isinstance(key, str) and isinstance(value, bytes) and is_index):
             raise self._not_consul()
         return key, Entry(value, index)
 
