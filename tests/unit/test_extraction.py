@@ -366,11 +366,11 @@ class Place:
     def assert_no_harm(self, max_bytes: int = MAX_BYTES) -> None:
         assert self._snapshot_outside() == self._outside
         inside = snapshot(self.destination)
-        assert sum(len(content) for kind, dummy, content in inside.values() if kind == "file") <= max_bytes
-        assert {kind for kind, dummy, dummy in inside.values()} <= {"file", "directory", "link"}
-        assert not any(mode & 0o7022 for kind, mode, dummy in inside.values() if kind != "link")
-        for path, (kind, dummy, dummy) in inside.items():
-            if kind == "link":
+        assert sum(len(content) for kind, mode, content in inside.values() if kind == "file") <= max_bytes
+        assert {entry[0] for entry in inside.values()} <= {"file", "directory", "link"}
+        assert not any(mode & 0o7022 for kind, mode, content in inside.values() if kind != "link")
+        for path, entry in inside.items():
+            if entry[0] == "link":
                 assert (self.destination / path).resolve(strict=True).is_relative_to(self.destination)
 
     def _snapshot_outside(self) -> Snapshot:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -167,12 +168,13 @@ def test_an_installed_manifest_that_we_cannot_read_is_left_alone(tmp_path: Path,
 @pytest.mark.timeout(10)
 def test_the_owner_of_a_pod_home_cannot_hold_its_hooks_up(tmp_path: Path) -> None:
     path = install(tmp_path, "")
-    for make in (
+    makers: tuple[Callable[[], None], ...] = (
         lambda: os.mkfifo(path),
         lambda: path.symlink_to("/dev/zero"),
         path.mkdir,
         lambda: path.symlink_to(path),
-    ):
+    )
+    for make in makers:
         path.unlink() if path.is_symlink() or not path.is_dir() else path.rmdir()
         make()
         assert HookedPod("hello", pod_root=str(tmp_path)).variables["HOOKED_CONFIG_PATH"] == ""
