@@ -63,7 +63,7 @@ bench: setup ## Measure how long scheduling and installing take
 	. .ci/env; python tests/benchmark
 
 .PHONY: docs
-docs: venv ## Build the reference of modules and roles into docs/build/
+docs: venv ## Build the reference of the modules into docs/build/
 	rm -rf docs/build; mkdir -p docs/build
 	. .ci/env; antsibull-docs collection --use-current --fail-on-error --squash-hierarchy --dest-dir docs/build p2fleet.hooks
 

@@ -30,9 +30,9 @@ options:
   consul_url:
     description:
       - The address of Consul, for O(store=consul), such as V(https://consul.example.com:8501).
-      - If it is not set, the environment variable E(CONSUL_HTTP_ADDR) is used where the module runs, if that is set.
+      - If it is not set, the environment variable E(CONSUL_HTTP_ADDR) is used where the module runs, with
+        E(CONSUL_HTTP_SSL), and if that is not set, V(http://127.0.0.1:8500).
     type: str
-    default: http://127.0.0.1:8500
   consul_token:
     description:
       - The ACL token. Installing needs C(read) for C(key_prefix "hooks/"), and scheduling needs C(write) for it. Where

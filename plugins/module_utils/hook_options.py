@@ -14,17 +14,19 @@ from .p2hooks.errors import ManifestError, reason_of, shown
 from .p2hooks.hook_key import HookKey
 
 
-def read_manifest(option: Any) -> manifest.PodManifest:
-    """Return the pod manifest that an option holds: as a mapping, or as the path of a file on this host.
+def yaml_of(option: Any, name: str) -> tuple[bytes, str]:
+    """Return the YAML that an option holds, as text or as the path of a file on this host, and what messages call it.
+
+    Args:
+        name: the option's.
 
     Raises:
-        ManifestError: it is neither, the file cannot be read, or the manifest is not valid.
+        ManifestError: it is neither, or the file cannot be read.
     """
-    if isinstance(option, Mapping):
-        called = shown(option.get("id", "a hook")).strip("'")
-        return manifest.from_mapping(option, f"the manifest of {called}")
-    if not isinstance(option, str) or "\0" in option:
-        raise ManifestError("manifest must be a path or a mapping")
+    if not isinstance(option, str) or not option.strip() or "\0" in option:
+        raise ManifestError(f"{name} must be a mapping, the path of a file, or YAML of several lines")
+    if "\n" in option:
+        return option.encode("utf-8", "surrogateescape"), name
     path = os.path.abspath(os.path.expanduser(option))
     try:
         content = disk.read_file(path)
@@ -36,7 +38,19 @@ def read_manifest(option: Any) -> manifest.PodManifest:
         raise ManifestError(
             f"{path}: is missing; build it with p2_bin2pod on the host where this runs, or copy it there"
         )
-    return manifest.parse(content, path)
+    return content, path
+
+
+def read_manifest(option: Any) -> manifest.PodManifest:
+    """Return the pod manifest that an option holds: as a mapping, or as :func:`yaml_of` reads it.
+
+    Raises:
+        ManifestError: it is none of these, the file cannot be read, or the manifest is not valid.
+    """
+    if isinstance(option, Mapping):
+        called = shown(option.get("id", "a hook")).strip("'")
+        return manifest.from_mapping(option, f"the manifest of {called}")
+    return manifest.parse(*yaml_of(option, "manifest"))
 
 
 def hook_of(options: Mapping[str, Any]) -> tuple[HookKey, manifest.PodManifest | None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 
+from .p2hooks.errors import HookError
 from .p2hooks.layout import DEFAULT_ROOT
 from .p2hooks.store import Store
 
@@ -22,7 +23,7 @@ def _from_variable(name: str, **option: Any) -> dict[str, Any]:
 STORE = {
     "store": {"type": "str", "choices": ["directory", "consul"], "default": "directory"},
     "store_path": {"type": "path", "default": "/data/hooks/store"},
-    "consul_url": _from_variable("CONSUL_HTTP_ADDR", type="str", default="http://127.0.0.1:8500"),
+    "consul_url": {"type": "str"},
     "consul_token": {"type": "str", "no_log": True},
     "consul_token_file": {"type": "path", "no_log": False},
     "consul_ca_path": _from_variable("CONSUL_CACERT", type="path"),
@@ -45,9 +46,13 @@ def open_store(params: dict[str, Any], *, create: bool = False) -> Store:
         create: a store directory that does not exist yet is an empty store.
 
     Raises:
+        HookError: the options contradict each other.
         StoreError: the options are unusable, or a library is missing.
     """
     if params["store"] == "directory":
+        given = [name for name in ("consul_url", "consul_token", "consul_token_file") if params[name] is not None]
+        if given:
+            raise HookError(f"{given[0]} is given, but hooks are scheduled in a directory; set store to consul as well")
         from .p2hooks.store.directory import DirectoryStore
 
         return DirectoryStore(params["store_path"], create=create)
@@ -58,4 +63,13 @@ def open_store(params: dict[str, Any], *, create: bool = False) -> Store:
     if options["token"] is None and options["token_file"] is None:
         options["token"] = os.environ.get("CONSUL_HTTP_TOKEN") or None
         options["token_file"] = None if options["token"] else os.environ.get("CONSUL_HTTP_TOKEN_FILE") or None
+    options["url"] = options["url"] or _url_from_environment() or ConsulConnection.url
     return ConsulStore(ConsulConnection(**options))
+
+
+def _url_from_environment() -> str | None:
+    """Return what Consul's own tools would use, see https://developer.hashicorp.com/consul/commands."""
+    address = os.environ.get("CONSUL_HTTP_ADDR")
+    if address and "://" not in address and os.environ.get("CONSUL_HTTP_SSL", "").lower() in ("1", "true"):
+        return f"https://{address}"
+    return address

@@ -73,7 +73,7 @@ options:
       - before_uninstall
   manifest:
     description:
-      - The pod manifest of that hook, either as a mapping, or as the path of a file on the host.
+      - The pod manifest of that hook, as a mapping, as YAML text, or as the path of a file on the host.
     type: raw
   id:
     description:
@@ -176,7 +176,7 @@ def make_plan(params: dict[str, Any], layout: Layout) -> install.InstallPlan:
     if params["state"] == "absent":
         return install.plan_absent(layout, key)
     if params["state"] == "handed_back":
-        return install.plan_hand_back(layout, open_store(params), key)
+        return install.plan_hand_back(layout, open_store(params), key, allow_empty=params["allow_empty"])
     if manifest is None:
         raise ManifestError(f"{key}: has no manifest; give one, or another state")
     return install.plan_present(layout, key, manifest)
@@ -199,7 +199,7 @@ def result_of(plan: install.InstallPlan, actions: list[install.Action], errors: 
         "diff": [
             {
                 "before_header": str(action.key),
-                "after_header": str(action.key),
+                "after_header": f"{action.key} ({action.kind}, {action.origin})",
                 "before": action.before,
                 "after": action.manifest.text if action.manifest else "",
             }
@@ -220,6 +220,8 @@ def body(module: AnsibleModule) -> dict[str, Any]:
             store = open_store(params) if plan.needs_store else None
             done, errors = install.apply(layout, plan, store, max_unpacked_bytes=params["max_unpacked_size"])
         result = result_of(plan, done, errors)
+    for warning in plan.warnings:
+        module.warn(warning)
     if result["errors"]:
         first, *others = result["errors"].values()
         more = f" (and {len(others)} more, see errors)" if others else ""

@@ -58,8 +58,9 @@ options:
     default: /data/pods
   pod_manifest:
     description:
-      - The manifest of the pod that the event is about, as a mapping or as YAML text. Hooks find it in the file that
-        E(HOOKED_POD_MANIFEST) names. By default the C(current_manifest.yaml) in the pod's home, if there is one.
+      - The manifest of the pod that the event is about, as a mapping, as YAML text, or as the path of a file on the
+        host. Hooks find it in the file that E(HOOKED_POD_MANIFEST) names. By default the C(current_manifest.yaml) in
+        the pod's home, if there is one.
     type: raw
   node:
     description:
@@ -198,23 +199,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.p2fleet.hooks.plugins.module_utils.hook_options import yaml_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import ROOT
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import run, strict_yaml
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import DEFAULT_PATH, JSONLinesAudit
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import ManifestError, shown
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import shown
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hooked_pod import HookedPod
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import DEFAULT_POD_ROOT, Layout
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.process import TimeLimits
 
 
-def manifest_text(option: Any) -> str | None:
-    if option is None or isinstance(option, str):
-        return option
+def pod_manifest(option: Any) -> bytes | None:
+    if option is None:
+        return None
     if isinstance(option, Mapping):
-        return strict_yaml.dump(option)
-    raise ManifestError("pod_manifest must be a mapping or YAML text")
+        return strict_yaml.dump(option).encode()
+    return yaml_of(option, "pod_manifest")[0]
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
@@ -224,12 +226,16 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         params["pod_id"],
         home=params["pod_home"],
         pod_root=params["pod_root"],
-        manifest=manifest_text(params["pod_manifest"]),
+        manifest=pod_manifest(params["pod_manifest"]),
     )
     limits = TimeLimits(params["term_after"], params["kill_after"])
     if module.check_mode:
         hooks = run.would_run(layout, params["event"])
-        return {"changed": any(hook["reason"] is None for hook in hooks), "hooks": hooks}
+        result = {"changed": any(hook["reason"] is None for hook in hooks), "hooks": hooks}
+        failures = list(run.required_failures(hooks, params["required"]))
+        if failures:
+            raise PartialFailure("; ".join(failures), {**result, "required_failures": failures})
+        return result
     report = run.run(
         layout,
         params["event"],
@@ -243,7 +249,9 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         module.warn(warning)
     for record in report.hooks:
         if record["outcome"] != run.SUCCEEDED:
-            module.warn(f"hook {shown(record['hook'])} {run.describe(record)}")
+            # Ansible shows equal warnings of several hosts only once.
+            where = f"{record['host']}: {record['event']} for {record['pod_id']}"
+            module.warn(f"{where}: hook {shown(record['hook'])} {run.describe(record)}")
     result = {
         "changed": any(record["outcome"] != run.SKIPPED for record in report.hooks),
         "run_id": report.run_id,

@@ -43,7 +43,7 @@ options:
       - before_uninstall
   manifest:
     description:
-      - The pod manifest, either as a mapping, or as the path of a file on the host where the module runs.
+      - The pod manifest, as a mapping, as YAML text, or as the path of a file on the host where the module runs.
     type: raw
   id:
     description:
@@ -162,10 +162,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.hook_options import hook_of
-from ansible_collections.p2fleet.hooks.plugins.module_utils.module import run_module
+from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import STORE, open_store
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import schedule
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import ManifestError
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import HookError, ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_key import HookKey
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.manifest import PodManifest
@@ -195,16 +195,38 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     wanted = wanted_hooks(params)
     store = open_store(params, create=True)
-    plan = schedule.plan(store, wanted, exclusive=params["exclusive"], upload_artifacts=params["upload_artifacts"])
-    if not module.check_mode:
+    plan = schedule.plan(
+        store,
+        wanted,
+        exclusive=params["exclusive"],
+        upload_artifacts=params["upload_artifacts"],
+        check=module.check_mode,
+    )
+    if params["store"] == "consul" and not params["upload_artifacts"]:
+        for key, manifest in wanted.items():
+            if manifest and any(launchable.location.startswith("file:") for launchable in manifest.launchables):
+                module.warn(
+                    f"{key}: its artifact is a file, which every host must have at the same path; "
+                    "set upload_artifacts, or give p2_bin2pod a location that hosts can fetch"
+                )
+    if module.check_mode:
+        return result_of(plan, {*plan.before, *plan.after, *plan.uploads})
+    try:
         schedule.apply(store, plan)
-    before, after = plan.before, plan.after
+    except HookError as error:
+        raise PartialFailure(str(error), result_of(plan, plan.written)) from error
+    return result_of(plan, plan.written)
+
+
+def result_of(plan: schedule.SchedulePlan, written: set[str]) -> dict[str, Any]:
+    before = {key: text for key, text in plan.before.items() if key in written}
+    after = {key: text for key, text in plan.after.items() if key in written}
     return {
-        "changed": bool(plan.changes),
+        "changed": bool(written),
         "added": sorted(after.keys() - before.keys()),
         "updated": sorted(after.keys() & before.keys()),
         "removed": sorted(before.keys() - after.keys()),
-        "uploaded": sorted(plan.uploads),
+        "uploaded": sorted(plan.uploads.keys() & written),
         "diff": [
             {"before_header": key, "after_header": key, "before": before.get(key, ""), "after": after.get(key, "")}
             for key in sorted(before.keys() | after.keys())

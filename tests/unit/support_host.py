@@ -94,9 +94,9 @@ class Host:
         with install.lock(self.layout):
             return self._apply(install.plan_absent(self.layout, key))
 
-    def hand_back(self, key: HookKey) -> tuple[list[str], dict[str, HookError]]:
+    def hand_back(self, key: HookKey, *, allow_empty: bool = False) -> tuple[list[str], dict[str, HookError]]:
         with install.lock(self.layout):
-            return self._apply(install.plan_hand_back(self.layout, self.store, key))
+            return self._apply(install.plan_hand_back(self.layout, self.store, key, allow_empty=allow_empty))
 
     def runs(self, event: str | None = "before_install") -> dict[str, str]:
         """Return what would run: the name of each entry, and what it says, or ``dangling``."""

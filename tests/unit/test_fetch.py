@@ -131,7 +131,7 @@ class TestStore:
 
     def test_key_that_is_missing(self, store: DirectoryStore) -> None:
         message = refused(self.LOCATION, store=store)
-        assert message.startswith(f"{self.LOCATION}: {store.name} has no such key; schedule the hook again")
+        assert message.startswith(f"{self.LOCATION}: {store.name} has no such key; unschedule the hook, then")
 
     def test_key_that_is_too_large(self, store: DirectoryStore) -> None:
         store.commit([Change("hooks-artifacts/x/a_1.tar.gz", CONTENT, ABSENT)])

@@ -67,7 +67,7 @@ def test_the_home_may_be_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_given_manifest_comes_before_the_installed_one(tmp_path: Path) -> None:
     install(tmp_path, "id: hello\nreadonly: true\n")
     intended = "id: hello\nconfig: {a: é}\n"
-    with HookedPod("hello", pod_root=str(tmp_path), manifest=intended) as pod:
+    with HookedPod("hello", pod_root=str(tmp_path), manifest=intended.encode()) as pod:
         assert Path(pod.variables["HOOKED_POD_MANIFEST"]).read_bytes() == intended.encode()
         assert pod.variables["HOOKED_POD_READ_ONLY"] == "false"
 
@@ -76,13 +76,13 @@ def test_the_given_manifest_comes_before_the_installed_one(tmp_path: Path) -> No
     ("readonly", "shown"), [("true", "true"), ("false", "false"), ("yes", "false"), ("1", "false")]
 )
 def test_readonly(readonly: str, shown: str) -> None:
-    pod = HookedPod("hello", manifest=f"id: hello\nreadonly: {readonly}\n")
+    pod = HookedPod("hello", manifest=f"id: hello\nreadonly: {readonly}\n".encode())
     assert pod.variables["HOOKED_POD_READ_ONLY"] == shown
 
 
 def test_the_manifest_is_in_a_private_file_inside_with_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    pod = HookedPod("hello", manifest="id: hello\n")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    pod = HookedPod("hello", manifest=b"id: hello\n")
     assert pod.variables["HOOKED_POD_MANIFEST"] == ""
     umask = os.umask(0)
     try:
@@ -97,14 +97,14 @@ def test_the_manifest_is_in_a_private_file_inside_with_only(tmp_path: Path, monk
 
 
 def test_the_file_is_removed_when_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(ZeroDivisionError), HookedPod("hello", manifest="id: hello\n"):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with pytest.raises(ZeroDivisionError), HookedPod("hello", manifest=b"id: hello\n"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_hook_may_remove_the_file() -> None:
-    with HookedPod("hello", manifest="id: hello\n") as pod:
+    with HookedPod("hello", manifest=b"id: hello\n") as pod:
         os.unlink(pod.variables["HOOKED_POD_MANIFEST"])
     assert pod.variables["HOOKED_POD_MANIFEST"] == ""
 
@@ -144,13 +144,13 @@ def test_an_id_that_breaks_the_rules(pod_id: str) -> None:
         ("- id: hello", "must be a mapping"),
         ("id: [hello", "is no YAML"),
         ("id: &a hello\nrun_as: *a", "an alias"),
-        ("id: hello\nrun_as: \udc80", "half of a surrogate pair"),
+        ("id: hello\nrun_as: \udc80", "is not UTF-8"),
     ],
 )
 def test_a_given_manifest_that_is_wrong(tmp_path: Path, manifest: str, phrase: str) -> None:
     install(tmp_path, "id: hello\n")
     with pytest.raises(ManifestError, match=rf"^pod_manifest: .*{phrase}"):
-        HookedPod("hello", pod_root=str(tmp_path), manifest=manifest)
+        HookedPod("hello", pod_root=str(tmp_path), manifest=manifest.encode("utf-8", "surrogateescape"))
 
 
 @pytest.mark.parametrize(

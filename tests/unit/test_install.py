@@ -307,9 +307,15 @@ class TestEmptyStore:
         host.schedule(A, None)
         return host
 
+    def test_is_not_believed_for_the_sake_of_something_that_is_no_hook(self, installed: Host) -> None:
+        installed.put("hooks/README.md", b"what these files are")
+        with pytest.raises(StoreError, match="nothing is scheduled, but hooks"):
+            installed.reconcile()
+        assert installed.runs() != {}
+
     def test_removes_nothing_unless_it_is_allowed(self, installed: Host) -> None:
         before = installed.identity()
-        with pytest.raises(StoreError, match=r"nothing is scheduled, but 1 hooks .* set allow_empty"):
+        with pytest.raises(StoreError, match=r"nothing is scheduled, but hooks .* set allow_empty"):
             installed.reconcile()
         with pytest.raises(StoreError, match="allow_empty"):
             installed.reconcile(events=["before_install"])
@@ -376,9 +382,17 @@ class TestLocalHook:
 
     def test_is_removed_when_it_is_handed_back_and_none_is_scheduled(self, overridden: Host) -> None:
         overridden.schedule(A, None)
+        overridden.schedule(typed("b"), overridden.pod("b", "1"))
         assert overridden.hand_back(A) == (["remove before_install/a"], {})
         assert overridden.runs() == {}
         assert not (overridden.pods / "before_install/a").exists()
+
+    def test_is_not_handed_back_to_a_store_that_schedules_nothing_at_all(self, overridden: Host) -> None:
+        overridden.schedule(A, None)
+        with pytest.raises(StoreError, match=r"so before_install/a would be removed. It was not"):
+            overridden.hand_back(A)
+        assert overridden.runs() == {"a_main_launch": "a local"}
+        assert overridden.hand_back(A, allow_empty=True) == (["remove before_install/a"], {})
 
     def test_is_not_handed_back_to_a_manifest_that_is_no_good(self, overridden: Host) -> None:
         overridden.put(A.store_key, b"id: [")
@@ -488,17 +502,16 @@ class TestRepair:
             "pods/before_install/a/main/.tmp-current",
             "pods/before_install/a/main/env/.tmp-LAUNCHABLE_ID",
             "pods/before_install/a/main/installs/.tmp-main_1",
-            "exec/before_install/.tmp-a_main_x",
-            "exec/before_install/.tmp-a_main_launch",
         ],
     )
-    def test_is_not_hindered_by_debris_of_the_same_process_id(self, host: Host, home: Path, place: str) -> None:
+    def test_is_not_hindered_by_debris(self, host: Host, home: Path, place: str) -> None:
         shutil.rmtree(home / "env")
         shutil.rmtree(home / "main/env")
         (home / "env").mkdir()
         (home / "main/env").mkdir()
         (host.exec / "before_install/a_main_x").unlink()
-        (host.root / f"{place}-{os.getpid()}").write_text("left by a crash")
+        (host.root / f"{place}-0a1b2c3d").write_text("left by a crash")
+        (host.exec / "before_install/.tmp-a_main_launch-0a1b2c3d").symlink_to("left/by/a/crash")
         host.schedule(A, host.pod("a", "3"))
         assert host.reconcile() == (["upgrade before_install/a"], {})
         assert host.runs() == {"a_main_launch": "a 3"}

@@ -8,17 +8,20 @@ import fcntl
 import gzip
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from p2hooks import install, schedule
+from p2hooks import fetch, install, schedule
 from p2hooks.errors import ArtifactError, LayoutError
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
 from p2hooks.manifest import PodManifest
+from p2hooks.pod_home import PodHome
 from support_host import Host, archive, only, script, typed
 
 A = typed("a")
@@ -376,3 +379,65 @@ def test_a_directory_that_may_not_be_written(installed: Host) -> None:
     assert done == []
     assert "Permission denied, while doing the upgrade of before_install/a" in only(errors)
     assert installed.runs() == {"a_main_launch": "a 1"}
+
+
+def test_a_refused_new_hook_leaves_nothing_on_the_disk(host: Host) -> None:
+    pod = host.pod("a", "1", b"no archive")
+    host.schedule(typed("a"), pod)
+    assert list(host.reconcile()[1]) == ["before_install/a"]
+    assert not (host.pods / "before_install/a").exists()
+
+
+def test_a_link_that_an_upgrade_gives_up_can_be_taken_in_the_same_run(host: Host) -> None:
+    stanza = host.publish("c_1", {"bin/launch/launch": script("1"), "bin/launch/other": script("1")})
+    host.schedule(typed("a_b"), host.pod_of("a_b", {"c": stanza}))
+    host.reconcile()
+    host.schedule(typed("a_b"), host.pod_of("a_b", {"c": host.publish("c_2", {"bin/launch/other": script("2")})}))
+    host.schedule(typed("a"), host.pod_of("a", {"b_c": host.publish("b_c_1", script("3"))}))
+    done, errors = host.reconcile()
+    assert (sorted(done), errors) == (["install before_install/a", "upgrade before_install/a_b"], {})
+    assert host.runs() == {"a_b_c_launch": "3", "a_b_c_other": "2"}
+
+
+def test_a_script_that_the_new_version_drops_is_unlinked_before_it_vanishes(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.schedule(typed("a"), host.pod("a", "1", {"bin/launch/old": script("1"), "bin/launch/kept": script("1")}))
+    host.reconcile()
+    seen: list[Any] = []
+    switch = PodHome.switch
+
+    def watched(home: PodHome, pod: PodManifest, origin: str) -> None:
+        seen.append(sorted(host.runs()))
+        switch(home, pod, origin)
+        seen.append(sorted(host.runs().items()))
+
+    monkeypatch.setattr(PodHome, "switch", watched)
+    host.schedule(typed("a"), host.pod("a", "2", {"bin/launch/kept": script("2")}))
+    host.reconcile()
+    assert seen == [["a_main_kept"], [("a_main_kept", "2")]]
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_an_artifact_below_a_directory_with_any_name_is_found_in_any_locale(tmp_path: Path, locale: str) -> None:
+    program = r"""if True:
+        import os, sys
+        from p2hooks import bin2pod, fetch, schedule
+        from p2hooks.hook_key import HookKey
+        from p2hooks.store.directory import DirectoryStore
+        top = os.fsencode(sys.argv[1])
+        work = os.fsdecode(top + b"/b\xc3\xbc\xff")
+        hook = os.fsdecode(top + b"/hook")
+        open(hook, "w").write("#!/bin/sh")
+        os.chmod(hook, 0o755)
+        pod = bin2pod.build(hook, work).manifest
+        fetch.fetch(pod.launchables[0], os.fsdecode(top + b"/fetched"), None, max_bytes=10**6)
+        store = DirectoryStore(os.fsdecode(top + b"/store"), create=True)
+        print(len(schedule.plan(store, {HookKey(None, "hook"): pod}, upload_artifacts=True).uploads))
+    """
+    engine = Path(fetch.__file__).parents[1]
+    environment = {"PYTHONPATH": str(engine), "LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")

@@ -248,6 +248,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "env of a list": (with_launchable(env={"A": ["b"]}), "env A must be a string or a number, not a list"),
     "env of a mapping": (with_launchable(env={"A": {}}), "env A must be a string or a number, not a mapping"),
     "env with NUL": (with_launchable(env={"A": "SECRET\0"}), "env A holds a NUL byte"),
+    "env that ends in a blank": (with_launchable(env={"A": "b "}), "env A ends in a blank"),
     "restart_timeout that is a number": (with_launchable(restart_timeout=30), "restart_timeout must be a string"),
     "restart_timeout without unit": (with_launchable(restart_timeout="30"), "write it like 30s"),
     "restart_timeout without end": (with_launchable(restart_timeout="9" * 5000 + "s"), "write it like 30s"),

@@ -11,7 +11,7 @@ import signal
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, process_time
+from time import monotonic, process_time, sleep
 
 import pytest
 from p2hooks.errors import HookError
@@ -365,3 +365,15 @@ def test_limits_that_make_no_sense_are_refused(term: float, kill: float) -> None
 def test_both_limits_may_be_the_same() -> None:
     assert TimeLimits(86400, 86400).kill_after == 86400
     assert (TimeLimits().term_after, TimeLimits().kill_after) == (30, 60)
+
+
+def test_nothing_is_started_where_it_could_not_be_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pidfd_open(pid: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    script = write_script(tmp_path / "a", f"touch {tmp_path}/started")
+    with pytest.raises(OSError, match="watching hooks needs Linux"):
+        HookProcess(str(script), {})
+    sleep(0.05)
+    assert not (tmp_path / "started").exists()

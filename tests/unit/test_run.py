@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,8 +170,14 @@ def test_check_mode_lists_what_would_run(host: Host) -> None:
     a = host.script("a", "touch $PWD/ran")
     b = host.script("b", "", event=None, mode=0o644)
     assert run.would_run(host.layout, EVENT) == [
-        {"hook": "a", "path": str(a), "reason": None},
-        {"hook": "b", "path": str(b), "reason": "not executable; chmod +x it"},
+        {"hook": "a", "hook_id": None, "path": str(a), "outcome": "succeeded", "reason": None},
+        {
+            "hook": "b",
+            "hook_id": None,
+            "path": str(b),
+            "outcome": "skipped",
+            "reason": "not executable; chmod +x it",
+        },
     ]
     assert not host.audit.exists()
 
@@ -263,7 +268,7 @@ def test_a_script_that_people_put_there_gets_no_variables_of_a_hook(host: Host) 
 def test_a_pod_with_a_uuid_and_a_manifest(host: Host) -> None:
     uuid = "8f5cd5d0-4a3e-4f1c-9f0b-0a7d6f3c2b1a"
     host.script("a", 'cat /proc/$$/environ; cat "$HOOKED_POD_MANIFEST" >&2; stat -c %a "$HOOKED_POD_MANIFEST" >&2')
-    pod = HookedPod("hello", home=f"/pods/hello-{uuid}", manifest=MANIFEST)
+    pod = HookedPod("hello", home=f"/pods/hello-{uuid}", manifest=MANIFEST.encode())
     record = host.run_one(pod=pod)
     assert record["pod_unique_key"] == uuid
     environment, dummy, rest = record["output"].rpartition("\0")
@@ -279,7 +284,7 @@ def test_a_pod_with_a_uuid_and_a_manifest(host: Host) -> None:
 @pytest.mark.parametrize("replacement", ["", 'mkdir "$HOOKED_POD_MANIFEST";'])
 def test_a_hook_may_do_away_with_the_manifest(host: Host, replacement: str) -> None:
     host.script("a", f'rm "$HOOKED_POD_MANIFEST"; {replacement} printf %s "$HOOKED_POD_MANIFEST"')
-    record = host.run_one(pod=HookedPod("hello", manifest=MANIFEST))
+    record = host.run_one(pod=HookedPod("hello", manifest=MANIFEST.encode()))
     assert record["outcome"] == "succeeded"
     if os.path.isdir(record["output"]):
         os.rmdir(record["output"])
@@ -288,13 +293,13 @@ def test_a_hook_may_do_away_with_the_manifest(host: Host, replacement: str) -> N
 def test_a_manifest_that_cannot_be_handed_over_does_not_stop_the_run(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(host.path / "full"))
+    monkeypatch.setenv("TMPDIR", str(host.path / "full"))
     host.script("a", 'echo "manifest: $HOOKED_POD_MANIFEST"')
-    report = host.run(pod=HookedPod("hello", manifest=MANIFEST))
+    report = host.run(pod=HookedPod("hello", manifest=MANIFEST.encode()))
     assert [record["output"] for record in report.hooks] == ["manifest: \n"]
-    assert report.warnings == [
-        f"{host.path}/full: No such file or directory; the hooks did not get the manifest of hello"
-    ]
+    (warning,) = report.warnings
+    assert warning.startswith(f"{host.path}/full/hooked-pod-manifest-")
+    assert warning.endswith("No such file or directory; the hooks did not get the manifest of hello")
 
 
 def test_the_manifest_of_the_pod_home_is_the_default(host: Host) -> None:

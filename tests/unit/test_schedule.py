@@ -149,11 +149,15 @@ def test_two_schedulers_of_different_hooks_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_exclusive_removes_every_hook_that_is_not_named(store: WatchedStore) -> None:
-    store.commit([Change("hooks-status/node1", b"up", 0), Change("hooks/lunch/break", b"not ours, but scheduled", 0)])
+    store.commit([Change("hooks-status/node1", b"up", 0), Change("hooks/lunch/break", b"not a hook", 0)])
     put(store, {A: pod("a"), B: pod("b"), G: pod("g")})
     plan = put(store, {A: pod("a"), B: None}, exclusive=True)
-    assert sorted(plan.before) == ["hooks/after_launch/b", "hooks/g", "hooks/lunch/break"]
-    assert scheduled(store) == {"hooks/before_install/a": pod("a").text, "hooks-status/node1": "up"}
+    assert sorted(plan.before) == ["hooks/after_launch/b", "hooks/g"]
+    assert scheduled(store) == {
+        "hooks/before_install/a": pod("a").text,
+        "hooks/lunch/break": "not a hook",
+        "hooks-status/node1": "up",
+    }
 
 
 @pytest.mark.parametrize("wanted", [{}, {A: None}, {A: None, B: None}])
@@ -308,3 +312,26 @@ def test_a_manifest_is_never_scheduled_without_its_artifact(store: WatchedStore,
     with pytest.raises(StoreError, match="no"):
         put(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True)
     assert scheduled(store) == {}
+
+
+def test_an_artifact_that_is_there_already_is_not_uploaded_again(store: WatchedStore, artifact: Path) -> None:
+    put(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True)
+    plan = put(store, {B: pod("b", artifact.as_uri())}, upload_artifacts=True)
+    assert (sorted(plan.after), plan.uploads) == (["hooks/after_launch/b"], {})
+
+
+def test_a_plan_that_is_only_shown_needs_no_artifact_whose_digest_is_known(store: WatchedStore, tmp_path: Path) -> None:
+    missing = (tmp_path / "a_1.tar.gz").as_uri()
+    manifest = pod("a", missing, sha256="0" * 64)
+    shown = schedule.plan(store, {A: manifest}, upload_artifacts=True, check=True)
+    assert list(shown.uploads) == [f"hooks-artifacts/{'0' * 64}/a_1.tar.gz"]
+    with pytest.raises(ArtifactError, match="is missing"):
+        schedule.plan(store, {A: manifest}, upload_artifacts=True)
+
+
+def test_what_was_written_before_a_failure_is_told(store: WatchedStore, artifact: Path) -> None:
+    store.errors[1] = StoreDenied("the store: no")
+    plan = schedule.plan(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True)
+    with pytest.raises(StoreDenied):
+        schedule.apply(store, plan)
+    assert plan.written == set(plan.uploads)

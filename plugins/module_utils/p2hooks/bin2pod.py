@@ -67,6 +67,8 @@ def build(
     executable, work_dir = os.path.abspath(executable), os.path.abspath(work_dir)
     default_id = os.path.basename(executable)
     pod_id = check_id(pod_id or default_id, "the id of the pod (the executable's name, unless id is given)")
+    if work_dir == executable:
+        raise ArtifactError(f"{work_dir}: holds the scripts, and cannot be the work_dir too; name another directory")
     with tempfile.TemporaryFile() as archive:
         sha256 = write_archive(_scripts(executable), archive)
         name = f"{pod_id}_{sha256[:_VERSION_DIGITS]}.tar.gz"

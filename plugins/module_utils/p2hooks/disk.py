@@ -146,7 +146,8 @@ def errors_as_layout_errors(doing: str) -> Iterator[None]:
     except OSError as error:
         path = error.filename2 or error.filename  # of a rename or a link, where it was to go
         where = f"{path}: " if path else ""
-        raise LayoutError(f"{where}{reason_of(error)}, while {doing}; make it possible, then run this again") from error
+        remedy = "do it as root, or as the owner" if isinstance(error, PermissionError) else "make it possible"
+        raise LayoutError(f"{where}{reason_of(error)}, while {doing}; {remedy}, then run this again") from error
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -170,4 +171,4 @@ def _replace(path: str, content: bytes, mode: int) -> None:
 
 def _temporary_name(path: str) -> str:
     directory, name = os.path.split(path)
-    return os.path.join(directory, f"{TEMPORARY_PREFIX}{name}-{os.getpid()}")
+    return os.path.join(directory, f"{TEMPORARY_PREFIX}{name}-{os.urandom(4).hex()}")

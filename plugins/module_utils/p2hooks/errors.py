@@ -9,6 +9,7 @@
       ManifestError         a pod manifest, an id or an event breaks a rule
       ArtifactError         an artifact is missing, damaged, unsafe or too large
       LayoutError           what is on disk is in the way, or cannot be read or written
+        LinkTaken             another hook, or something that people put there, has the name of a link
       StoreError            the store answered with something unusable
         StoreUnavailable      no answer: refused, timed out, no leader
         StoreDenied           the token is unknown or lacks a right
@@ -35,6 +36,10 @@ class ArtifactError(HookError):
 
 class LayoutError(HookError):
     """What is on disk is in the way, or cannot be read or written."""
+
+
+class LinkTaken(LayoutError):
+    """Another hook, or something that people put there, has the name of a link."""
 
 
 class StoreError(HookError):

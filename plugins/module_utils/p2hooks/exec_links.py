@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from . import disk
-from .errors import ArtifactError, LayoutError, shown
+from .errors import ArtifactError, LinkTaken, shown
 from .events import EVENTS
 from .hook_key import HookKey
 from .layout import Layout, link_target
@@ -78,7 +78,7 @@ def check_names(layout: Layout, home: PodHome, wanted: dict[str, str]) -> None:
     """Make sure that the names of ``wanted`` are free, or already belong to ``home``.
 
     Raises:
-        LayoutError: another hook, or something that people put there, has one of the names.
+        LinkTaken: another hook, or something that people put there, has one of the names.
     """
     exec_dir = layout.exec_dir(home.key.event)
     for name in wanted:
@@ -88,9 +88,9 @@ def check_names(layout: Layout, home: PodHome, wanted: dict[str, str]) -> None:
         target = link_target(link)
         owner = target and layout.hook_of(target)
         if not owner:
-            raise LayoutError(f"{home.key}: {link} exists and is not ours; rename it, or rename the hook")
+            raise LinkTaken(f"{home.key}: {link} exists and is not ours; rename it, or rename the hook")
         if layout.pod_home(owner[0]) != home.path:
-            raise LayoutError(
+            raise LinkTaken(
                 f"{home.key}: would be linked as {name}, which is a script of the hook {'/'.join(owner[0])} already; "
                 "rename one of the two hooks or its launchable"
             )
@@ -100,7 +100,7 @@ def link(layout: Layout, key: HookKey, wanted: dict[str, str]) -> None:
     """Make the links ``wanted`` (name to target)."""
     exec_dir = layout.exec_dir(key.event)
     disk.make_directories(exec_dir)
-    disk.clear_temporaries(exec_dir)
+    _clear_half_made(exec_dir)
     for name, target in wanted.items():
         path = os.path.join(exec_dir, name)
         if not os.path.islink(path) or os.readlink(path) != target:
@@ -112,11 +112,19 @@ def unlink(layout: Layout, key: HookKey, wanted: dict[str, str]) -> None:
     exec_dir = layout.exec_dir(key.event)
     if not os.path.isdir(exec_dir):
         return
-    disk.clear_temporaries(exec_dir)
+    _clear_half_made(exec_dir)
     for name in links_by_home(layout, key.event).get(layout.pod_home(key.parts), {}):
         if name not in wanted:
             os.unlink(os.path.join(exec_dir, name))
     disk.sync_directory(exec_dir)
+
+
+def _clear_half_made(exec_dir: str) -> None:
+    """Remove the links that a crash left under a temporary name; what people put there is never one of these."""
+    for name in disk.listdir(exec_dir):
+        path = os.path.join(exec_dir, name)
+        if name.startswith(disk.TEMPORARY_PREFIX) and os.path.islink(path):
+            os.unlink(path)
 
 
 def _scripts(key: HookKey, launchable: Launchable, tree: str) -> list[str]:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from .errors import ArtifactError, reason_of
 from .manifest import Launchable, redacted
@@ -73,7 +73,7 @@ def _chunks(location: str, store: Store | None, seconds: float) -> Iterator[byte
 
 def _from_file(location: str) -> Iterator[bytes]:
     where = redacted(location)
-    path = unquote(urlsplit(location).path)
+    path = os.fsdecode(unquote_to_bytes(urlsplit(location).path))
     try:
         # Without O_NONBLOCK a named pipe would hold us up for ever.
         with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
@@ -92,5 +92,8 @@ def _from_store(location: str, store: Store | None) -> Iterator[bytes]:
         raise ArtifactError(f"{location}: lies in the store; give the store's options as well")
     entry = store.get(urlsplit(location).path)
     if entry is None:
-        raise ArtifactError(f"{location}: {store.name} has no such key; schedule the hook again with upload_artifacts")
+        raise ArtifactError(
+            f"{location}: {store.name} has no such key; "
+            "unschedule the hook, then schedule it again with upload_artifacts"
+        )
     yield entry.value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import stat
 from contextlib import suppress
 
 from . import strict_yaml
@@ -24,7 +24,7 @@ class HookedPod:
     """What hooks are told about the pod; for the time of a ``with``, its manifest lies in a file that they can read."""
 
     def __init__(
-        self, pod_id: str, *, home: str | None = None, pod_root: str = DEFAULT_POD_ROOT, manifest: str | None = None
+        self, pod_id: str, *, home: str | None = None, pod_root: str = DEFAULT_POD_ROOT, manifest: bytes | None = None
     ) -> None:
         """Describe the pod ``pod_id``.
 
@@ -41,9 +41,11 @@ class HookedPod:
         self.unique_key = _unique_key(self.home)
         self._root = os.path.abspath(pod_root)
         self._manifest = manifest
-        self._data = _load(manifest, "pod_manifest", self.id) if manifest is not None else {}
+        self._data: dict[str, object] = {}
         if manifest is None:
             self._load_installed()
+        else:
+            self._data = self._read(manifest, "pod_manifest")
         self._file: str | None = None
         #: Why the manifest could not be handed to the hooks, if so.
         self.warning: str | None = None
@@ -72,14 +74,14 @@ class HookedPod:
     def __enter__(self) -> HookedPod:
         if self._manifest is None:
             return self
+        # Not by tempfile, which would fall back to the working directory.
+        path = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"hooked-pod-manifest-{os.urandom(8).hex()}.yaml")  # noqa: S108
         try:
-            descriptor, self._file = tempfile.mkstemp(prefix="hooked-pod-manifest-", suffix=".yaml")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+                self._file = path
                 file.write(self._manifest)
         except OSError as error:  # a full disk is no reason to stop a deploy
-            self.warning = (
-                f"{tempfile.gettempdir()}: {reason_of(error)}; the hooks did not get the manifest of {self.id}"
-            )
+            self.warning = f"{path}: {reason_of(error)}; the hooks did not get the manifest of {self.id}"
             self.__exit__()
         return self
 
@@ -90,25 +92,24 @@ class HookedPod:
             self._file = None
 
     def _load_installed(self) -> None:
-        # What another deployment system wrote there is its own business: hooks run with or without it.
+        # The application owns this file. It may be a link, a pipe, or have no end, or be another deployment system's:
+        # hooks run with or without it.
         try:
-            # The application owns this file, so it may be a pipe, or have no end.
-            descriptor = os.open(os.path.join(self.home, MANIFEST_FILE), os.O_RDONLY | os.O_NONBLOCK)
-            with open(descriptor, "rb") as file:
-                content = file.read(strict_yaml.MAX_BYTES + 1) or b""
-            self._data = _load(content.decode("utf-8", "replace"), MANIFEST_FILE, self.id)
-            self._manifest = content.decode("utf-8", "replace")
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+            with open(os.open(os.path.join(self.home, MANIFEST_FILE), flags), "rb") as file:
+                content = file.read(strict_yaml.MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+            self._data = self._read(content, MANIFEST_FILE)
+            self._manifest = content
         except (OSError, HookError):
             return
 
-
-def _load(text: str, source: str, pod_id: str) -> dict[str, object]:
-    data = strict_yaml.load(text, source)
-    if not isinstance(data, dict):
-        raise ManifestError(f"{source}: must be a mapping, as every pod manifest is")
-    if data.get("id") != pod_id:
-        raise ManifestError(f"{source}: is not the manifest of the pod {pod_id}; its id must be that")
-    return data
+    def _read(self, content: bytes, source: str) -> dict[str, object]:
+        data = strict_yaml.load(content, source)
+        if not isinstance(data, dict):
+            raise ManifestError(f"{source}: must be a mapping, as every pod manifest is")
+        if data.get("id") != self.id:
+            raise ManifestError(f"{source}: is not the manifest of the pod {self.id}; its id must be that")
+        return data
 
 
 def _unique_key(home: str) -> str:

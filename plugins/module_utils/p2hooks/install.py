@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from . import disk, exec_links, manifest
-from .errors import ArtifactError, HookError, LayoutError, ManifestError, StoreError
+from .errors import ArtifactError, HookError, LayoutError, LinkTaken, ManifestError, StoreError
 from .events import EVENTS
 from .extraction import extract_archive
 from .fetch import fetch
@@ -58,6 +58,7 @@ class InstallPlan:
     errors: dict[str, HookError] = field(default_factory=dict)
     #: Scheduled hooks that a local one stands in front of.
     overridden: list[HookKey] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def needs_store(self) -> bool:
@@ -106,13 +107,16 @@ def plan_scheduled(
     """
     scheduled, errors = scheduled_hooks(store)
     installed = {key: home for key, home in installed_hooks(layout).items() if _origin(home) == ORIGIN_STORE}
-    if installed and not scheduled and not errors and not allow_empty:
+    gone = [key for key in installed if key not in scheduled and key.store_key not in errors]
+    if gone and not scheduled and not allow_empty:
         raise StoreError(
-            f"{store.name}: nothing is scheduled, but {len(installed)} hooks from there are installed on this host. "
+            f"{store.name}: nothing is scheduled, but hooks from there are installed on this host ({len(gone)}). "
             "Nothing was removed, since lost data, or a token that may not read hooks/, looks the same; "
             "check the store and the token, and set allow_empty if no hook is to remain"
         )
     result = InstallPlan(errors=errors)
+    if not scheduled and not errors:
+        result.warnings.append(f"{store.name}: nothing is scheduled; a token that may not read hooks/ looks the same")
     links = _LinksOnDisk(layout)
     for key, pod in scheduled.items():
         if events is not None and key.event not in events:
@@ -122,9 +126,9 @@ def plan_scheduled(
             result.overridden.append(key)
         else:
             _plan_present(result, layout, links, home, pod, ORIGIN_STORE)
-    for key, home in installed.items():
-        if key not in scheduled and key.store_key not in errors and (events is None or key.event in events):
-            result.actions.append(Action(REMOVE, key, home.manifest_text()))
+    for key in gone:
+        if events is None or key.event in events:
+            result.actions.append(Action(REMOVE, key, installed[key].manifest_text()))
     return result
 
 
@@ -158,11 +162,14 @@ def plan_absent(layout: Layout, key: HookKey) -> InstallPlan:
     return result
 
 
-def plan_hand_back(layout: Layout, store: Store, key: HookKey) -> InstallPlan:
+def plan_hand_back(layout: Layout, store: Store, key: HookKey, *, allow_empty: bool = False) -> InstallPlan:
     """Plan what puts the scheduled hook in the place of the local ``key``, or removes it where none is scheduled.
 
+    Args:
+        allow_empty: believe a store in which nothing at all is scheduled.
+
     Raises:
-        StoreError: the store could not be read.
+        StoreError: the store could not be read, or it is empty and ``allow_empty`` is not set.
         ManifestError: what the store schedules in its place is no valid manifest.
     """
     scheduled, errors = scheduled_hooks(store)
@@ -172,6 +179,11 @@ def plan_hand_back(layout: Layout, store: Store, key: HookKey) -> InstallPlan:
     result = InstallPlan()
     if _origin(home) == ORIGIN_LOCAL:
         pod = scheduled.get(key)
+        if not scheduled and not allow_empty:
+            raise StoreError(
+                f"{store.name}: nothing is scheduled, so {key} would be removed. It was not, since lost data, "
+                "or a token that may not read hooks/, looks the same; check the store and the token, or set allow_empty"
+            )
         result.actions.append(Action(HAND_BACK if pod else REMOVE, key, home.manifest_text(), pod))
     return result
 
@@ -191,18 +203,24 @@ def apply(
     Returns:
         The actions that were carried out, and, by hook, why the others (and what could not be planned) were not.
     """
-    done, errors = [], dict(plan.errors)
+    done: list[Action] = []
+    errors = dict(plan.errors)
     # Removals come first: they free the link names that another hook may be about to take.
-    for action in sorted(plan.actions, key=lambda action: action.kind != REMOVE):
-        try:
-            with disk.errors_as_layout_errors(f"doing the {action.kind} of {action.key}"):
-                if action.manifest is None:
-                    _remove(layout, action.key)
-                else:
-                    _install(layout, action, action.manifest, store, max_unpacked_bytes)
-            done.append(action)
-        except HookError as error:
-            errors[str(action.key)] = error
+    pending = sorted(plan.actions, key=lambda action: action.kind != REMOVE)
+    while pending:
+        waiting = []
+        done_before = len(done)
+        for action in pending:
+            try:
+                _carry_out(layout, action, store, max_unpacked_bytes)
+                done.append(action)
+                errors.pop(str(action.key), None)
+            except HookError as error:
+                errors[str(action.key)] = error
+                if isinstance(error, LinkTaken):
+                    waiting.append(action)
+        # An upgrade may since have given the link up.
+        pending = waiting if len(done) > done_before else []
     return done, errors
 
 
@@ -242,6 +260,21 @@ def _plan_present(
         result.errors[str(home.key)] = error
 
 
+def _carry_out(layout: Layout, action: Action, store: Store | None, max_bytes: int) -> None:
+    home = PodHome(layout, action.key)
+    with disk.errors_as_layout_errors(f"doing the {action.kind} of {action.key}"):
+        if action.manifest is None:
+            _remove(layout, action.key)
+            return
+        is_new = not os.path.lexists(home.path)
+        try:
+            _install(layout, action, action.manifest, store, max_bytes)
+        except (HookError, OSError):
+            if is_new and os.path.isdir(home.path) and home.record() is None:
+                home.remove()  # a refused hook leaves nothing behind
+            raise
+
+
 def _install(layout: Layout, action: Action, pod: PodManifest, store: Store | None, max_bytes: int) -> None:
     home = PodHome(layout, action.key)
     home.begin(pod)
@@ -250,9 +283,10 @@ def _install(layout: Layout, action: Action, pod: PodManifest, store: Store | No
             _unpack(home, launchable, store, max_bytes)
     wanted = exec_links.wanted_links(layout, home, pod)
     exec_links.check_names(layout, home, wanted)
+    # First, or a run in between would find links to scripts that the new version no longer has.
+    exec_links.unlink(layout, action.key, wanted)
     home.switch(pod, action.origin)
     exec_links.link(layout, action.key, wanted)
-    exec_links.unlink(layout, action.key, wanted)
     home.prune(pod)
 
 

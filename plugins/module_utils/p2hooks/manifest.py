@@ -195,7 +195,10 @@ def _location_and_version(
     if location is not None:
         name = PurePosixPath(_checked_location(location, sha256, where).path).name
         if not name.endswith(".tar.gz"):
-            raise ManifestError(f"{where}: location {shown(redacted(location))} does not end in .tar.gz")
+            raise ManifestError(
+                f"{where}: location {shown(redacted(location))} does not end in .tar.gz; "
+                "p2_bin2pod puts the file's name in the place of {}"
+            )
         stem, separator, version = name[: -len(".tar.gz")].rpartition("_")
         if not separator or not stem:
             return location, None
@@ -282,6 +285,8 @@ def _env(env: Mapping[str, Any], where: str) -> dict[str, str]:
         if not isinstance(value, (str, int, float)):
             raise ManifestError(f"{where}: env {name} must be a string or a number, not {_type_name(value)}")
         result[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        if result[name] != result[name].rstrip(" \t"):
+            raise ManifestError(f"{where}: env {name} ends in a blank, which would be lost; take it off")
         if "\0" in result[name]:
             raise ManifestError(f"{where}: env {name} holds a NUL byte, which no variable can")
     return result

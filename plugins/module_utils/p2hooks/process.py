@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -64,6 +65,7 @@ class HookProcess:
         Raises:
             OSError: the system cannot execute it, see posix_spawn(3) and execve(2).
         """
+        _check_kernel()
         self.started = monotonic()
         read_end, write_end = os.pipe()
         try:
@@ -205,6 +207,18 @@ class HookProcess:
             del self._tail[:-OUTPUT_TAIL_BYTES]
             self._dropped = True
         return True
+
+
+def _check_kernel() -> None:
+    """See whether a process can be watched before there is one: pidfd_open(2) came with Linux 5.3."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except AttributeError:
+        raise OSError(errno.ENOSYS, "watching hooks needs a Python that was built for Linux 5.3 or newer") from None
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise OSError(errno.ENOSYS, "watching hooks needs Linux 5.3 or newer") from None
+        raise
 
 
 def _open_pidfd(pid: int) -> int:

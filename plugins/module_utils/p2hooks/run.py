@@ -111,8 +111,16 @@ class RunReport:
 
 
 def would_run(layout: Layout, event: str) -> list[dict[str, Any]]:
-    """Return what a run of ``event`` would do: for each hook ``hook``, ``path``, and why it would be skipped, if so."""
-    return [{"hook": hook.name, "path": hook.path, "reason": hook.obstacle()} for hook in hooks_of(layout, event)]
+    """Return what a run of ``event`` would do: for each hook what its record begins with, and its path.
+
+    The outcome is ``skipped`` with the reason, or ``succeeded``, as far as that can be told.
+    """
+    found = []
+    for hook in hooks_of(layout, event):
+        reason = hook.obstacle()
+        outcome = SKIPPED if reason else SUCCEEDED
+        found.append({"hook": hook.name, "hook_id": hook.id, "path": hook.path, "outcome": outcome, "reason": reason})
+    return found
 
 
 def run(
@@ -149,7 +157,7 @@ def run(
         for hook in hooks_of(layout, event):
             one_run.run_hook(hook)
         one_run.finish()
-    report.required_failures = list(_required_failures(report.hooks, required))
+    report.required_failures = list(required_failures(report.hooks, required))
     return report
 
 
@@ -219,7 +227,7 @@ class _Run:
         try:
             process = self._spawn(hook.path, environment)
         except (OSError, ValueError) as error:  # ValueError: a name or value that no environment can hold
-            record["reason"] = _refusal(error)
+            record["reason"] = _refusal(error, hook.path)
             return
         ended = self._wait(process)
         record["duration"] = round((process.ended or monotonic()) - process.started, 4)
@@ -289,7 +297,8 @@ class _Run:
             self._tend_overdue()
 
 
-def _required_failures(records: list[dict[str, Any]], required: Sequence[str]) -> Iterator[str]:
+def required_failures(records: list[dict[str, Any]], required: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each hook of ``required`` that is not among ``records``, or did not succeed by them."""
     for name in required:
         matching = [record for record in records if name in (record["hook"], record["hook_id"])]
         if not matching:
@@ -317,13 +326,13 @@ def _home() -> str:
         return "/"
 
 
-def _refusal(error: OSError | ValueError) -> str:
+def _refusal(error: OSError | ValueError, path: str) -> str:
     """Return why the system would not execute a file that is there and executable."""
     if not isinstance(error, OSError):
         return f"cannot be executed: {error}"
     if error.errno == errno.ENOEXEC:
         return "cannot be executed; a script needs a first line such as #!/bin/sh"
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and os.path.exists(path):
         return "cannot be executed: the interpreter named in its first line does not exist"
     return f"cannot be executed: {reason_of(error)}"
 

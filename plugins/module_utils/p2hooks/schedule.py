@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from .errors import ArtifactError, HookError, ManifestError, StoreConflict, reason_of
 from .fetch import ARTIFACT_PREFIX
@@ -30,6 +30,8 @@ class SchedulePlan:
     #: Key to the manifest as it is, and as it will be; of the keys that change.
     before: dict[str, str] = field(default_factory=dict)
     after: dict[str, str] = field(default_factory=dict)
+    #: The keys of what :func:`apply` has written so far.
+    written: set[str] = field(default_factory=set)
 
 
 def plan(
@@ -38,6 +40,7 @@ def plan(
     *,
     exclusive: bool = False,
     upload_artifacts: bool = False,
+    check: bool = False,
 ) -> SchedulePlan:
     """Compare what the store schedules with ``wanted``, reading it once.
 
@@ -45,6 +48,7 @@ def plan(
         wanted: each hook's manifest, or None for a hook that is not to be scheduled.
         exclusive: also remove every hook that ``wanted`` does not name.
         upload_artifacts: move artifacts with a ``file`` location into the store, and have the manifests say so.
+        check: the plan is only to be shown, so what a manifest gives the digest of may not have been built yet.
 
     Raises:
         ManifestError: a manifest's id is not the hook's, or ``exclusive`` would remove everything.
@@ -63,19 +67,20 @@ def plan(
             raise ManifestError(f"{key}: the manifest has the id {manifest.id}; it must be the hook's")
         scheduled_manifest = manifest
         if manifest is not None and upload_artifacts:
-            scheduled_manifest, artifacts[key] = _with_artifacts_in(store, manifest, key)
+            scheduled_manifest, artifacts[key] = _with_artifacts_in(store, manifest, key, check)
         texts[key] = scheduled_manifest.text if scheduled_manifest else None
     scheduled = store.read(SCHEDULE_PREFIX)
     for key, text in texts.items():
         entry = scheduled.get(key.store_key)
         if _differs(entry, text):
             _add(result, key.store_key, entry, text)
-            result.uploads.update(artifacts.get(key, {}))
+            # The key of an artifact holds its digest, so one that is there already is the same.
+            uploads = artifacts.get(key, {})
+            result.uploads.update({name: uploads[name] for name in uploads if store.get(name) is None})
     if exclusive:
-        named = {key.store_key for key in wanted}
-        for store_key, entry in scheduled.items():
-            if store_key not in named:
-                _add(result, store_key, entry, None)
+        for store_key in scheduled:
+            if _is_of_a_hook_not_in(wanted, store_key):
+                _add(result, store_key, scheduled[store_key], None)
     return result
 
 
@@ -90,8 +95,9 @@ def apply(store: Store, schedule: SchedulePlan) -> None:
     for key, content in schedule.uploads.items():
         try:
             store.commit([Change(key, content, ABSENT)])
+            schedule.written.add(key)
         except StoreConflict:
-            continue  # the key holds the content's own digest, so what is there already is the same
+            continue  # somebody else uploaded the same in the meantime
     written = 0
     for batch in batches:
         try:
@@ -101,6 +107,7 @@ def apply(store: Store, schedule: SchedulePlan) -> None:
                 raise
             raise type(error)(f"{error}; {written} of {len(schedule.changes)} changes were written before") from None
         written += len(batch)
+        schedule.written.update(change.key for change in batch)
 
 
 def _add(result: SchedulePlan, store_key: str, entry: Entry | None, text: str | None) -> None:
@@ -112,13 +119,22 @@ def _add(result: SchedulePlan, store_key: str, entry: Entry | None, text: str | 
         result.after[store_key] = text
 
 
+def _is_of_a_hook_not_in(wanted: Mapping[HookKey, PodManifest | None], store_key: str) -> bool:
+    try:
+        return HookKey.from_store_key(store_key) not in wanted
+    except ManifestError:  # a README in a git checkout, say
+        return False
+
+
 def _differs(entry: Entry | None, text: str | None) -> bool:
     if entry is None or text is None:
         return (entry is None) != (text is None)
     return entry.value != text.encode()
 
 
-def _with_artifacts_in(store: Store, manifest: PodManifest, key: HookKey) -> tuple[PodManifest, dict[str, bytes]]:
+def _with_artifacts_in(
+    store: Store, manifest: PodManifest, key: HookKey, check: bool
+) -> tuple[PodManifest, dict[str, bytes]]:
     """Return ``manifest`` with its ``file`` locations moved into ``store``, and each artifact's key and content."""
     data = copy.deepcopy(dict(manifest.data))
     artifacts = {}
@@ -126,9 +142,12 @@ def _with_artifacts_in(store: Store, manifest: PodManifest, key: HookKey) -> tup
         parts = urlsplit(launchable.location)
         if parts.scheme != "file":
             continue
-        path = unquote(parts.path)
-        content = _read_artifact(path, store)
-        digest = hashlib.sha256(content).hexdigest()
+        path = os.fsdecode(unquote_to_bytes(parts.path))
+        if check and launchable.sha256 is not None and not os.path.exists(path):
+            content, digest = b"", launchable.sha256
+        else:
+            content = _read_artifact(path, store)
+            digest = hashlib.sha256(content).hexdigest()
         if launchable.sha256 not in (None, digest):
             raise ArtifactError(
                 f"{path}: has the SHA-256 {digest}, but the manifest of {key} says {launchable.sha256}; "

@@ -320,3 +320,12 @@ def test_tls_with_a_server_that_has_none(stand_in: StartStandIn) -> None:
     url = stand_in(lambda dummy: (404, b"", INDEX)).url.replace("http:", "https:")
     with pytest.raises(StoreError, match="no TLS connection"):
         store_at(url).read("hooks/")
+
+
+def test_a_token_that_comes_back_in_a_failed_transaction_is_not_shown(stand_in: StartStandIn) -> None:
+    what = "denied\nfor s3cr3t-token"
+    body = json.dumps({"Errors": [{"OpIndex": 0, "What": what}]}).encode()
+    with pytest.raises(StoreDenied) as failed:
+        store_at(stand_in(lambda dummy: (409, body, {})).url, token="s3cr3t-token").commit(TWO)
+    assert "s3cr3t" not in str(failed.value)
+    assert "\n" not in str(failed.value)

@@ -36,7 +36,7 @@ class Change:
 
 
 class Store(abc.ABC):
-    """The keys of ``DESIGN.md``, wherever they are kept.
+    """The keys that docs/stores.md describes, wherever they are kept.
 
     A key is one or more non-empty parts joined by ``/``; each part is printable and does not begin with a dot.
     """

@@ -175,7 +175,7 @@ class ConsulStore(Store):
         except (ValueError, LookupError, TypeError, RecursionError):
             return self._not_consul()
         if "denied" in why or "not found" in why:
-            return _denied(self.name, "key:write", f" on {shown(key)}", why)
+            return _denied(self.name, "key:write", f" on {shown(key)}", shown(why, 200))
         if "stale" in why:
             return self._conflict(key)
         return StoreError(
@@ -322,11 +322,11 @@ class _HttpClient:
         status = answer.code
         if status == HTTPStatus.OK or (status == HTTPStatus.NOT_FOUND and method == "GET"):
             return
-        if status == HTTPStatus.CONFLICT and path == _TRANSACTION_PATH:
-            raise _RolledBackError(answer.body)
         # A server may send back what it was sent.
-        text = answer.body.replace(self._token, "***") if self._token else answer.body
-        text = shown(" ".join(text.split()), 200)
+        body = answer.body.replace(self._token, "***") if self._token else answer.body
+        if status == HTTPStatus.CONFLICT and path == _TRANSACTION_PATH:
+            raise _RolledBackError(body)
+        text = shown(" ".join(body.split()), 200)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             what = "" if path == _TRANSACTION_PATH else f" on {shown(path.removeprefix(_KEY_PATH))}"
             raise _denied(self._name, "key:read" if method == "GET" else "key:write", what, text)
