@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
-from . import disk
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def encode(value: str) -> bytes:
@@ -15,10 +18,17 @@ def encode(value: str) -> bytes:
     return value.replace("\n", "\0").encode("utf-8", "surrogateescape") + b"\n"
 
 
-def read(directory: str) -> dict[str, str]:
+def read(directory: str, check: Callable[[str, os.stat_result], None] | None = None) -> dict[str, str]:
     """Return the variables of ``directory``: name to value; none where it does not exist.
 
     As in envdir(8), the value is the first line of the file, less blanks at its end, with NUL standing for a newline.
+    Links are not followed.
+
+    Args:
+        check: called with the path and the status of each file that is read, to raise if it may not be trusted.
+
+    Raises:
+        OSError: something cannot be read; ``filename`` says what.
     """
     try:
         names = os.listdir(directory)
@@ -28,10 +38,29 @@ def read(directory: str) -> dict[str, str]:
     for name in names:
         if name.startswith(".") or "=" in name:
             continue
-        content = disk.read_file(os.path.join(directory, name))
-        if content is None:
+        try:
+            content = _read_file(f"{directory}/{name}", check)
+        except FileNotFoundError:  # removed since
             continue
         line = content.split(b"\n", 1)[0].rstrip(b" \t")
         # The bytes of the file are what the hook gets, whatever the locale: os.fsencode takes this back.
         variables[name] = os.fsdecode(line.replace(b"\0", b"\n"))
     return variables
+
+
+def _read_file(path: str, check: Callable[[str, os.stat_result], None] | None) -> bytes:
+    try:
+        # A FIFO is not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(descriptor)
+            if check:
+                check(path, status)
+            return os.read(descriptor, status.st_size + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        error.filename = path
+        if error.errno == errno.ELOOP:
+            error.strerror = "a link, where only a file is safe"
+        raise

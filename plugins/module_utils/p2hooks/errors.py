@@ -14,6 +14,7 @@
         StoreUnavailable      no answer: refused, timed out, no leader
         StoreDenied           the token is unknown or lacks a right
         StoreConflict         somebody else changed a key since it was read
+      HookRefused           a hook is unsafe or cannot be executed, so it is skipped
       RequiredHookError     a required hook is missing, could not run, or did not succeed
 
 A message is one line that says where, what, and what to do. The faces (modules, the command) show it as it is.
@@ -56,6 +57,10 @@ class StoreDenied(StoreError):
 
 class StoreConflict(StoreError):
     """Somebody else changed a key between our read and our write; nothing of the transaction was written."""
+
+
+class HookRefused(HookError):
+    """A hook could have been changed by another user, or is nothing that can be executed."""
 
 
 class RequiredHookError(HookError):

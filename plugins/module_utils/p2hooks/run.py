@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from time import gmtime, monotonic, sleep, strftime, time
 from typing import Any
 
-from . import envdir, install_record
+from . import envdir, install_record, vetting
 from .audit import JSONLinesAudit
-from .errors import reason_of, shown
+from .errors import HookRefused, reason_of, shown
 from .events import check_event
 from .hooked_pod import HookedPod
 from .layout import Layout, link_target
@@ -33,6 +33,7 @@ class Hook:
     """One script that an event runs."""
 
     def __init__(self, layout: Layout, directory: str, name: str) -> None:
+        self._layout = layout
         #: The name of its link, or of the file that people put there; what is no UTF-8 in it is replaced.
         self.name = os.fsencode(name).decode("utf-8", "replace")
         self.path = os.path.join(directory, name)
@@ -46,22 +47,26 @@ class Hook:
             #: The pod id of the hook; None for a script that people put there.
             self.id = owner[0][-1]
             self.launchable = owner[1]
+        self.executable = self.path
+        #: The variables that the hook's own pod and launchable define.
+        self.variables: dict[str, str] = {}
 
     def obstacle(self) -> str | None:
-        """Return why this hook cannot be run, None if nothing speaks against it."""
-        try:
-            mode = os.stat(self.path).st_mode
-        except FileNotFoundError:
-            return "the link points nowhere; install the hook again, or remove the link"
-        except OSError as error:
-            return reason_of(error)
-        return None if mode & 0o111 else "not executable; chmod +x it"
+        """Look whether this hook may and can be run; return why not, None if nothing speaks against it.
 
-    def env(self) -> dict[str, str]:
-        """Return the variables that the hook's own pod and launchable define."""
-        if self.pod_home is None:
-            return {}
-        return {**envdir.read(f"{self.pod_home}/env"), **envdir.read(f"{self.pod_home}/{self.launchable}/env")}
+        What is to be executed after that is ``executable``, in which every link has been followed, with ``variables``.
+        """
+        env_dirs = (f"{self.pod_home}/env", f"{self.pod_home}/{self.launchable}/env") if self.pod_home else ()
+        try:
+            self.executable = vetting.vet(self._layout, self.path, env_dirs)
+            self.variables = {}
+            for directory in env_dirs:
+                self.variables.update(envdir.read(directory, vetting.check))
+        except HookRefused as refusal:
+            return str(refusal)
+        except OSError as error:
+            return f"{error.filename}: {reason_of(error)}; install the hook again"
+        return None
 
     def versions(self) -> tuple[str | None, str | None]:
         """Return the SHA of the hook's manifest and the version of its artifact, as far as they are known."""
@@ -218,14 +223,9 @@ class _Run:
             self._report.warnings.append(warning)
 
     def _execute(self, hook: Hook, record: dict[str, Any]) -> None:
+        environment = {**self._common_variables, **hook.variables, "HOOK": hook.stage, **self._run_variables}
         try:
-            own_variables = hook.env()
-        except OSError as error:
-            record["reason"] = f"{error.filename}: {reason_of(error)}; install the hook again"
-            return
-        environment = {**self._common_variables, **own_variables, "HOOK": hook.stage, **self._run_variables}
-        try:
-            process = self._spawn(hook.path, environment)
+            process = self._spawn(hook.executable, environment)
         except (OSError, ValueError) as error:  # ValueError: a name or value that no environment can hold
             record["reason"] = _refusal(error, hook.path)
             return
