@@ -152,13 +152,14 @@ errors:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.p2fleet.hooks.plugins.module_utils.hook_options import hook_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import ROOT, STORE, open_store
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import ROOT, STORE
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import install
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import hook_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import Layout
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.store.options import open_store
 
 GLOBAL = "global"
 

@@ -199,13 +199,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.p2fleet.hooks.plugins.module_utils.hook_options import yaml_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import ROOT
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import run, strict_yaml
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import DEFAULT_PATH, JSONLinesAudit
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import shown
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import yaml_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hooked_pod import HookedPod
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import DEFAULT_POD_ROOT, Layout
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.process import TimeLimits

@@ -161,14 +161,15 @@ uploaded:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.p2fleet.hooks.plugins.module_utils.hook_options import hook_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import STORE, open_store
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import STORE
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import schedule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import HookError, ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_key import HookKey
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import hook_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.manifest import PodManifest
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.store.options import open_store
 
 HOOK: dict[str, dict[str, Any]] = {
     "event": {"type": "str", "choices": list(EVENTS)},

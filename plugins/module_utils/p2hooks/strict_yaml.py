@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
+from . import site_packages
 from .errors import HookError, ManifestError, shown
 
 #: Manifests larger than this are refused before they are parsed, in bytes.
@@ -49,6 +50,7 @@ class _Library(NamedTuple):
 
 @cache
 def _library() -> _Library:
+    site_packages.add()
     try:
         import yaml
     except ImportError:

@@ -24,6 +24,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from .. import site_packages
 from ..errors import StoreDenied, StoreError, StoreUnavailable, reason_of, shown
 from .base import Change, Entry, Store
 
@@ -358,6 +359,7 @@ def _operation(change: Change) -> dict[str, dict[str, str | int]]:
 
 
 def _import_library(name: str) -> Any:
+    site_packages.add()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the options ``event``, ``id`` and ``manifest``, which several modules take, stand for."""
+"""What the options ``event``, ``id`` and ``manifest``, which all faces take, stand for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .p2hooks import disk, manifest
-from .p2hooks.errors import ManifestError, reason_of, shown
-from .p2hooks.hook_key import HookKey
+from . import disk, manifest
+from .errors import ManifestError, reason_of, shown
+from .hook_key import HookKey
 
 
 def yaml_of(option: Any, name: str) -> tuple[bytes, str]:

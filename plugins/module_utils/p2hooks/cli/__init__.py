@@ -1,0 +1,30 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``p2-hook``, all but the short cut that running hooks takes (:mod:`..run_command`).
+
+``parser`` knows the options, ``commands`` what each sub-command does, and ``output`` what it looks like to people.
+"""
+
+from __future__ import annotations
+
+from .. import VERSION
+from ..console import Answer, UsageError, conclude
+from . import commands, parser
+
+
+def main(arguments: list[str]) -> int:
+    """Do what ``arguments`` say, and return the exit code."""
+    return conclude(lambda: _answer(arguments), as_json="--json" in arguments)
+
+
+def _answer(arguments: list[str]) -> Answer:
+    try:
+        options = parser.parse(arguments)
+    except parser.HelpWanted as wanted:
+        return Answer({"help": wanted.text}, wanted.text.splitlines())
+    if options.version:
+        return Answer({"version": VERSION}, [f"p2-hook {VERSION}"])
+    if options.command is None:
+        raise UsageError(f"which command? give one of {', '.join(parser.COMMANDS)}; see p2-hook --help")
+    return commands.COMMANDS[options.command](options)

@@ -1,0 +1,299 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the sub-commands do: one function each, from options to an answer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from .. import bin2pod, install, run, run_command, schedule, strict_yaml
+from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
+from ..errors import shown
+from ..hook_key import SCHEDULE_PREFIX, HookKey, check_id
+from ..hook_options import hook_of
+from ..layout import Layout
+from ..manifest import PodManifest
+from ..store import Store
+from ..store.options import open_store, resolved
+from . import output
+
+_MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def _bin2pod(options: argparse.Namespace) -> Answer:
+    config = {key: strict_yaml.load(value, f"--config {key}") for key, value in options.config}
+    pod = bin2pod.build(
+        options.executable,
+        options.work_dir,
+        pod_id=options.id,
+        launchable_id=options.launchable_id,
+        location=options.location,
+        env=dict(options.env),
+        config=config,
+        run_as=options.run_as,
+        check=options.check,
+    )
+    data = {
+        "changed": pod.changed,
+        "tar_path": pod.tar_path,
+        "manifest_path": pod.manifest_path,
+        "final_location": pod.final_location,
+        "sha256": pod.sha256,
+        "manifest": pod.manifest.data,
+    }
+    if options.diff:
+        data["diff"] = [output.Difference(pod.manifest_path, pod.manifest_before, pod.manifest.text)._asdict()]
+    return Answer(data, output.document(data))
+
+
+def _schedule(options: argparse.Namespace) -> Answer:
+    wanted: dict[HookKey, PodManifest | None] = {}
+    for path in options.manifests:
+        key, pod = hook_of({"event": options.event, "id": None, "manifest": path})
+        if key in wanted:
+            raise UsageError(f"{path}: {key} is named twice; give each hook once")
+        wanted[key] = pod
+    return _change_schedule(options, wanted, upload_artifacts=options.upload_artifacts)
+
+
+def _unschedule(options: argparse.Namespace) -> Answer:
+    return _change_schedule(options, {_hook_named(options.event, hook)[0]: None for hook in options.hooks})
+
+
+def _change_schedule(
+    options: argparse.Namespace, wanted: dict[HookKey, PodManifest | None], *, upload_artifacts: bool = False
+) -> Answer:
+    store = _store(options, create=True)
+    plan = schedule.plan(store, wanted, upload_artifacts=upload_artifacts)
+    if not options.check:
+        schedule.apply(store, plan)
+    before, after = plan.before, plan.after
+    data: dict[str, Any] = {
+        "changed": bool(plan.changes),
+        "added": sorted(after.keys() - before.keys()),
+        "updated": sorted(after.keys() & before.keys()),
+        "removed": sorted(before.keys() - after.keys()),
+        "uploaded": sorted(plan.uploads),
+    }
+    verbs = {"uploaded": "upload", "added": "add", "updated": "update", "removed": "remove"}
+    lines = [
+        f"would {verb} {key}" if options.check else f"{done} {key}"
+        for done, verb in verbs.items()
+        for key in data[done]
+    ]
+    differences = [
+        output.Difference(key, before.get(key, ""), after.get(key, "")) for key in sorted(before.keys() | after.keys())
+    ]
+    return _with_differences(options, data, lines or ["nothing to change"], differences)
+
+
+def _list(options: argparse.Namespace) -> Answer:
+    layout = Layout(options.root)
+    if options.pod is not None:
+        return _list_for_pod(layout, options)
+    hooks = _scheduled(layout, options) if options.scheduled else _installed(layout)
+    if options.event:
+        hooks = [hook for hook in hooks if hook["event"] == options.event]
+    columns = ("event", "id", "version", "state") if options.scheduled else ("event", "id", "version", "origin")
+    rows = [[hook["event"] or "(global)", *(hook[name] or "" for name in columns[1:])] for hook in hooks]
+    nothing = (
+        "no hook is scheduled, and none from the store is here" if options.scheduled else "no hook is installed here"
+    )
+    return Answer({"hooks": hooks}, output.table(columns, rows) if rows else [nothing])
+
+
+def _installed(layout: Layout) -> list[dict[str, Any]]:
+    hooks = []
+    for key, home in sorted(
+        install.installed_hooks(layout).items(), key=lambda item: (item[0].event or "", item[0].id)
+    ):
+        record = home.record()
+        if record is None:  # removed since
+            continue
+        hooks.append(
+            {
+                "event": key.event,
+                "id": key.id,
+                "version": output.versions(record.versions),
+                "versions": record.versions,
+                "origin": record.origin,
+                "manifest_sha": record.manifest_sha,
+            }
+        )
+    return hooks
+
+
+#: How this host differs from what is scheduled, by what installing would do about it.
+_STATES = {
+    install.INSTALL: "not installed",
+    install.UPGRADE: "another version is installed",
+    install.REPAIR: "damaged",
+    install.REMOVE: "installed, but no longer scheduled",
+}
+
+
+def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, Any]]:
+    store = _store(options)
+    scheduled = install.scheduled_hooks(store)[0]
+    plan = install.plan_scheduled(layout, store, allow_empty=True)
+    states = {action.key: _STATES[action.kind] for action in plan.actions}
+    states.update(dict.fromkeys(plan.overridden, "a local one is installed instead"))
+    hooks = []
+    for key in {*scheduled, *states}:
+        pod = scheduled.get(key)
+        versions = {launchable.id: launchable.version or "" for launchable in pod.launchables} if pod else {}
+        error = plan.errors.pop(str(key), None)
+        hooks.append(
+            {
+                "event": key.event,
+                "id": key.id,
+                "version": output.versions(versions),
+                "versions": versions,
+                "manifest_sha": pod.sha if pod else None,
+                "state": f"error: {error}" if error else states.get(key, "installed"),
+            }
+        )
+    for store_key, error in plan.errors.items():  # no valid manifest, or no valid key
+        event, dummy, hook_id = store_key[len(SCHEDULE_PREFIX) :].rpartition("/")
+        hooks.append(
+            {
+                "event": event or None,
+                "id": hook_id,
+                "version": "",
+                "versions": {},
+                "manifest_sha": None,
+                "state": f"error: {error}",
+            }
+        )
+    return sorted(hooks, key=lambda hook: (hook["event"] or "", hook["id"]))
+
+
+def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
+    if options.event is None:
+        raise UsageError("--pod needs --event, since what runs depends on that; see p2-hook list --help")
+    check_id(options.pod, "the id of the pod")
+    installed = {hook.path: hook for hook in run.hooks_of(layout, options.event)}
+    hooks = []
+    for would in run.would_run(layout, options.event):
+        hook = installed.get(would["path"])
+        version = hook.versions()[1] if hook else None
+        hooks.append({**would, "hook_id": hook.id if hook else None, "version": version})
+    data = {"pod_id": options.pod, "event": options.event, "hooks": hooks}
+    rows = [
+        [
+            "skip" if hook["reason"] else "run",
+            hook["hook"],
+            output.versions({"": hook["version"] or ""}),
+            hook["reason"] or "",
+        ]
+        for hook in hooks
+    ]
+    nothing = f"no hook runs on {options.event} here"
+    return Answer(data, output.table(("would", "hook", "version", "why not"), rows) if rows else [nothing])
+
+
+_DONE = {
+    install.INSTALL: "installed",
+    install.UPGRADE: "upgraded",
+    install.REPAIR: "repaired",
+    install.HAND_BACK: "handed back",
+    install.REMOVE: "removed",
+}
+
+
+def _install(options: argparse.Namespace) -> Answer:
+    layout = Layout(options.root)
+    make_plan = _install_planner(options, layout)
+    if options.check:
+        plan = make_plan()
+        actions, errors = plan.actions, plan.errors
+    else:
+        with install.lock(layout):
+            plan = make_plan()
+            store = _store(options) if plan.needs_store else None
+            actions, errors = install.apply(layout, plan, store, max_unpacked_bytes=options.max_unpacked_size)
+    data: dict[str, Any] = {
+        "changed": bool(actions),
+        "actions": [
+            {
+                "action": action.kind,
+                "event": action.key.event,
+                "id": action.key.id,
+                "origin": action.origin if action.manifest else None,
+            }
+            for action in actions
+        ],
+        "overridden": [str(key) for key in plan.overridden],
+        "errors": {key: str(error) for key, error in errors.items()},
+    }
+    lines = [
+        f"would {action.kind.replace('_', ' ')} {action.key}" if options.check else f"{_DONE[action.kind]} {action.key}"
+        for action in actions
+    ]
+    lines += [f"left {key} alone: a local hook stands in front of the scheduled one" for key in plan.overridden]
+    if not lines and not errors:
+        lines = ["nothing to change"]
+    differences = [
+        output.Difference(str(action.key), action.before, action.manifest.text if action.manifest else "")
+        for action in actions
+    ]
+    answer = _with_differences(options, data, lines, differences)
+    answer.errors = [text if key in text else f"{key}: {text}" for key, text in data["errors"].items()]
+    if errors:
+        answer.code = ERROR if options.state else PARTLY_INSTALLED
+    return answer
+
+
+def _install_planner(options: argparse.Namespace, layout: Layout) -> Callable[[], install.InstallPlan]:
+    if options.state is None:
+        if options.hook is not None:
+            raise UsageError(
+                f"{shown(options.hook)} is given, but not what to do with it; add --local, --absent or --hand-back"
+            )
+        events = options.events or None
+        return lambda: install.plan_scheduled(layout, _store(options), events=events, allow_empty=options.allow_empty)
+    if options.hook is None or len(options.events) != 1:
+        raise UsageError("--local, --absent and --hand-back need one HOOK, and one --event EVENT or --global")
+    key, pod = _hook_named(options.events[0], options.hook, is_manifest=options.state == "present")
+    if options.state == "absent":
+        return lambda: install.plan_absent(layout, key)
+    if pod is None or options.state == "handed_back":
+        return lambda: install.plan_hand_back(layout, _store(options), key)
+    return lambda: install.plan_present(layout, key, pod)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    return run_command.answer(vars(options))
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
+    "bin2pod": _bin2pod,
+    "schedule": _schedule,
+    "unschedule": _unschedule,
+    "list": _list,
+    "install": _install,
+    "run": _run,
+}
+
+
+def _hook_named(event: str | None, name: str, *, is_manifest: bool = False) -> tuple[HookKey, PodManifest | None]:
+    """Return the hook that ``name``, an id or the path of a manifest, stands for."""
+    is_manifest = is_manifest or "/" in name or name.endswith(_MANIFEST_SUFFIXES)
+    return hook_of({"event": event, "id": None if is_manifest else name, "manifest": name if is_manifest else None})
+
+
+def _store(options: argparse.Namespace, *, create: bool = False) -> Store:
+    return open_store(resolved(vars(options)), create=create)
+
+
+def _with_differences(
+    options: argparse.Namespace, data: dict[str, Any], lines: list[str], differences: list[output.Difference]
+) -> Answer:
+    """Return the answer, with the differences for those who ask: they may hold what others should not see."""
+    if options.diff:
+        data["diff"] = [difference._asdict() for difference in differences]
+        lines = [*lines, *(line for difference in differences for line in difference.lines())]
+    return Answer(data, lines)

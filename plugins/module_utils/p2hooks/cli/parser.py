@@ -1,0 +1,436 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of every sub-command, and the help that teaches them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from .. import run_command
+from ..console import UsageError
+from ..events import EVENTS
+from ..install import DEFAULT_MAX_UNPACKED_BYTES
+from ..layout import DEFAULT_ROOT
+from ..store.options import DEFAULTS, VARIABLES
+
+_EVENTS = f"one of {', '.join(EVENTS)}"
+
+_HELP = """\
+Hooks: code of yours that runs at defined moments of every deploy, on every host.
+
+A hook is built from an executable (bin2pod), scheduled in a store (schedule),
+installed on each host (install), and run when its event comes (run).
+"""
+
+_HELP_END = """\
+example:
+  MANIFEST=$(p2-hook bin2pod ensure_user | jq -r .manifest_path)
+  p2-hook schedule --event before_install $MANIFEST
+  p2-hook install
+  p2-hook run before_install hello
+
+exit codes:
+  0    done
+  1    an error; standard error says which, in one line
+  2    wrong usage
+  3    run: a required hook did not succeed
+  4    install: what is scheduled could not be installed completely; the rest was
+  130  interrupted
+
+Each command has its own --help. With --json, standard output is one JSON
+document; where there is an error, also in its key "error".
+"""
+
+_BIN2POD = """\
+Make a hook of an executable: an artifact (.tar.gz) and a pod manifest.
+
+The same input gives the same bytes, so nothing changes when it is run again.
+The answer is always JSON, with tar_path, manifest_path, final_location, sha256,
+changed, and the manifest.
+"""
+_BIN2POD_END = """\
+examples:
+  p2-hook bin2pod ensure_user
+  p2-hook bin2pod ensure_user --work-dir /srv/hooks \\
+      --location 'https://artifacts.example.com/hooks/{}' --env SHELL=/bin/bash
+"""
+
+_SCHEDULE = """\
+Put the manifests of hooks into the store, so that every host installs them.
+
+Nothing is written over a change that somebody else made at the same time.
+"""
+_SCHEDULE_END = """\
+examples:
+  p2-hook schedule --event before_install ensure_user.yaml
+  p2-hook schedule --global --upload --store consul *.yaml
+  p2-hook schedule --event before_install ensure_user.yaml --check --diff
+"""
+
+_UNSCHEDULE = """\
+Take hooks out of the store, so that every host removes them.
+"""
+_UNSCHEDULE_END = """\
+example:
+  p2-hook unschedule --event before_install ensure_user
+"""
+
+_LIST = """\
+Show hooks. Without options, those that are installed on this host. Scripts that
+people put into exec/ themselves have no version; --pod shows them as well.
+"""
+_LIST_END = """\
+examples:
+  p2-hook list
+  p2-hook list --scheduled                 what the store schedules, and how this host differs
+  p2-hook list --pod hello --event before_install
+                                           what would run for a pod, what would not, and why
+"""
+
+_INSTALL = """\
+Make this host have the hooks that the store schedules; or install, remove or
+hand back one hook on this host only.
+
+A hook that was installed with --local stands in front of the scheduled one
+until it is removed (--absent) or handed back (--hand-back).
+"""
+_INSTALL_END = """\
+examples:
+  p2-hook install
+  p2-hook install --event before_install --check --diff
+  p2-hook install ensure_user.yaml --event before_install --local
+  p2-hook install ensure_user --event before_install --hand-back
+
+exit codes:
+  4    some scheduled hooks could not be installed; all others are
+"""
+
+_RUN = """\
+Run the hooks of an event for a pod, one after the other, and record each.
+
+Whatever a hook does, the others run. It is told to end (SIGTERM) after
+--term-after seconds, and the run goes on; it is killed after --kill-after.
+"""
+_RUN_END = """\
+examples:
+  p2-hook run before_install hello
+  p2-hook run before_install hello --required ensure_user --term-after 10 --kill-after 20
+  p2-hook run before_install hello --check
+
+exit codes:
+  0    done, whatever became of hooks that are not required
+  3    a required hook failed, timed out, could not be executed, or is missing
+"""
+
+
+class HelpWanted(Exception):
+    """Somebody asked for help; ``text`` is it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves room for the names of sub-commands."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves printing and exiting to others."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
+
+    def print_help(self, file: object = None) -> None:
+        raise HelpWanted(self.format_help())
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options in ``arguments``, with the name of the sub-command, or None, in ``command``.
+
+    Raises:
+        UsageError: they are not as the help says.
+        HelpWanted: they ask for help.
+    """
+    return _parser().parse_args(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="p2-hook", description=_HELP, epilog=_HELP_END)
+    top.add_argument("--version", action="store_true", help="show the version")
+    top.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (summary, usage, description, end, add_options) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, usage=f"p2-hook {name} {usage}", description=description, epilog=end
+        )
+        add_options(command)
+        # Its default would hide the same option before the sub-command.
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document")
+    return top
+
+
+def _bin2pod_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "executable", metavar="EXECUTABLE", type=_given, help="an executable file, or a directory of them"
+    )
+    parser.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        type=_given,
+        default=".",
+        help="where both files go (default: the current directory)",
+    )
+    parser.add_argument("--id", type=_given, help="the id of the hook (default: the executable's name)")
+    parser.add_argument(
+        "--launchable-id", metavar="ID", type=_given, help="the id of its launchable (default: the hook's)"
+    )
+    parser.add_argument(
+        "--location", metavar="URL", type=_given,
+        help="where hosts will fetch the artifact, {} standing for its file name (default: the file in DIR)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--env", metavar="NAME=VALUE", type=_assignment, action="append", default=[],
+        help="a variable for the hook's environment; can be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", metavar="KEY=VALUE", type=_assignment, action="append", default=[],
+        help="an entry of the hook's configuration, the value as in YAML; can be repeated",
+    )  # fmt: skip
+    parser.add_argument("--run-as", metavar="USER", type=_given, help="the user that the manifest names")
+    _add_check(parser, diff=True)
+
+
+def _schedule_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "manifests", metavar="MANIFEST", nargs="+", type=_given, help="a pod manifest, as bin2pod makes it"
+    )
+    _add_event(parser)
+    parser.add_argument(
+        "--upload-artifacts", "--upload", action="store_true",
+        help="put artifacts that are files of this host into the store as well",
+    )  # fmt: skip
+    _add_check(parser, diff=True)
+    _add_store(parser)
+
+
+def _unschedule_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "hooks", metavar="HOOK", nargs="+", type=_given, help="the id of a hook, or the path of its manifest"
+    )
+    _add_event(parser)
+    _add_check(parser, diff=True)
+    _add_store(parser)
+
+
+def _list_options(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--scheduled", action="store_true", help="what the store schedules, and how this host differs")
+    what.add_argument("--pod", metavar="POD_ID", type=_given, help="what would run for this pod; needs --event")
+    parser.add_argument("--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {_EVENTS}")
+    _add_root(parser)
+    _add_store(parser)
+
+
+def _install_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "hook", metavar="HOOK", nargs="?", type=_given,
+        help="the path of a manifest, or the id of a hook, with one of the next three options",
+    )  # fmt: skip
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--local", dest="state", action="store_const", const="present",
+        help="install the manifest HOOK, whatever the store schedules",
+    )  # fmt: skip
+    how.add_argument(
+        "--absent", dest="state", action="store_const", const="absent", help="remove the local hook HOOK"
+    )  # fmt: skip
+    how.add_argument(
+        "--hand-back", dest="state", action="store_const", const="handed_back",
+        help="put the scheduled hook in the place of the local HOOK",
+    )  # fmt: skip
+    parser.add_argument(
+        "--event", metavar="EVENT", choices=EVENTS, action="append", dest="events", default=[],
+        help=f"only the hooks of this event, {_EVENTS}; can be repeated where no HOOK is given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--global", action="append_const", const=None, dest="events", help="the hooks that run on all events"
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-empty", action="store_true",
+        help="believe a store in which nothing is scheduled, and remove all hooks that came from it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-unpacked-size", metavar="SIZE", type=_size, default=DEFAULT_MAX_UNPACKED_BYTES,
+        help="no artifact may be larger; bytes, or with a unit such as 64M (default: 256M)",
+    )  # fmt: skip
+    _add_check(parser, diff=True)
+    _add_root(parser)
+    _add_store(parser)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    texts = {
+        "pod_home": ("DIR", "the home of the pod (default: the directory called like it in --pod-root)"),
+        "pod_root": ("DIR", "the directory of all pod homes"),
+        "pod_manifest": ("FILE", "the manifest that the event is about (default: the one in the pod's home)"),
+        "node": ("NAME", "the name of this host (default: its host name)"),
+        "root": ("DIR", "the root of all hooks"),
+        "required": ("HOOK", "a hook that has to succeed, by id or by its name in exec/; can be repeated"),
+        "term_after": ("SECONDS", "when a hook is told to end"),
+        "kill_after": ("SECONDS", "when a hook is killed, also counted from its start"),
+        "audit_log": ("FILE", "where each run is recorded, as JSON lines"),
+    }
+    parser.add_argument("event", metavar="EVENT", choices=EVENTS, help=_EVENTS)
+    parser.add_argument("pod_id", metavar="POD_ID", type=_given, help="the pod on whose behalf the event fires")
+    for name, default in run_command.VALUES.items():
+        metavar, text = texts[name]
+        parser.add_argument(
+            _option(name),
+            metavar=metavar,
+            type=float if isinstance(default, float) else _given,
+            action="append" if isinstance(default, list) else "store",
+            default=list(default) if isinstance(default, list) else default,
+            help=text
+            + (
+                f" (default: {default:g})"
+                if isinstance(default, float)
+                else f" (default: {default})"
+                if default
+                else ""
+            ),
+        )
+    _add_check(parser, diff=False)
+
+
+#: Name, one line about it, how to call it, its help, the examples at its end, and its options.
+COMMANDS: dict[str, Any] = {
+    "bin2pod": ("make a hook of an executable", "EXECUTABLE [OPTION...]", _BIN2POD, _BIN2POD_END, _bin2pod_options),
+    "schedule": (
+        "put hooks into the store",
+        "MANIFEST... (--event EVENT | --global) [OPTION...]",
+        _SCHEDULE,
+        _SCHEDULE_END,
+        _schedule_options,
+    ),
+    "unschedule": (
+        "take hooks out of the store",
+        "HOOK... (--event EVENT | --global) [OPTION...]",
+        _UNSCHEDULE,
+        _UNSCHEDULE_END,
+        _unschedule_options,
+    ),
+    "list": (
+        "show what is installed, scheduled, or would run",
+        "[--scheduled | --pod POD_ID] [--event EVENT] [OPTION...]",
+        _LIST,
+        _LIST_END,
+        _list_options,
+    ),
+    "install": (
+        "make this host have its hooks",
+        "[HOOK (--local | --absent | --hand-back)] [--event EVENT | --global] [OPTION...]",
+        _INSTALL,
+        _INSTALL_END,
+        _install_options,
+    ),
+    "run": ("run the hooks of an event", "EVENT POD_ID [OPTION...]", _RUN, _RUN_END, _run_options),
+}
+
+
+def _add_event(parser: argparse.ArgumentParser) -> None:
+    event = parser.add_mutually_exclusive_group(required=True)
+    event.add_argument("--event", metavar="EVENT", choices=EVENTS, help=f"the event of the hooks, {_EVENTS}")
+    event.add_argument("--global", dest="event", action="store_const", const=None, help="the hooks run on all events")
+
+
+def _add_check(parser: argparse.ArgumentParser, *, diff: bool) -> None:
+    parser.add_argument("--check", action="store_true", help="only say what would be done")
+    if diff:
+        parser.add_argument("--diff", action="store_true", help="show how manifests change")
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root", metavar="DIR", type=_given, default=DEFAULT_ROOT, help="the root of all hooks (default: %(default)s)"
+    )
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "the store", "The ACL token is read from a file, or from CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE."
+    )
+    group.add_argument(
+        "--store", choices=["directory", "consul"], help="where hooks are scheduled (default: directory)"
+    )
+    texts = {
+        "store_path": ("DIR", "the directory"),
+        "consul_url": ("URL", "the address of Consul"),
+        "consul_token_file": ("FILE", "the file with the ACL token"),
+        "consul_ca_path": ("PATH", "the CA certificates for Consul's own"),
+        "consul_client_cert": ("FILE", "our certificate"),
+        "consul_client_key": ("FILE", "its private key"),
+        "consul_datacenter": ("NAME", "the datacenter whose keys are meant"),
+        "consul_namespace": ("NAME", "the namespace, in Consul Enterprise"),
+        "consul_timeout": ("SECONDS", "how long each request may take"),
+    }
+    for name, (metavar, text) in texts.items():
+        group.add_argument(
+            _option(name),
+            metavar=metavar,
+            type=float if isinstance(DEFAULTS[name], float) else _given,
+            help=f"{text}{_origin(name)}",
+        )
+    group.add_argument(
+        "--consul-validate-certs",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help=f"whether to check Consul's certificate{_origin('consul_validate_certs')}",
+    )
+
+
+def _origin(name: str) -> str:
+    """Return where the value of an option of the store comes from when it is not given."""
+    sources = [VARIABLES[name]] if name in VARIABLES else []
+    default = DEFAULTS[name]
+    if default is not None:
+        sources.append("yes" if default is True else f"{default:g}" if isinstance(default, float) else default)
+    return f" (default: {', else '.join(sources)})" if sources else ""
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _given(text: str) -> str:
+    """Refuse what is left of an unset variable: an empty path would be the current directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a name, '=' and a value")
+    return name, value
+
+
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+def _size(text: str) -> int:
+    number = text.upper().removesuffix("B")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    digits = number.removesuffix(unit)
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 15:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give bytes, or a unit such as 64M")
+    return int(digits) * _UNITS[unit]

@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``p2-hook run``: from the command line to the first hook with as few imports as possible.
+
+argparse alone costs as much as starting the interpreter does. So the documented options are read here; whatever else
+there is, such as ``--help`` or a mistake, is left to :mod:`.cli`, which reads the same options in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import run
+from .audit import DEFAULT_PATH, JSONLinesAudit
+from .console import REQUIRED_FAILED, Answer, conclude, printable
+from .errors import HookError, reason_of
+from .events import EVENTS
+from .hooked_pod import HookedPod
+from .layout import DEFAULT_POD_ROOT, DEFAULT_ROOT, Layout
+from .process import TimeLimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Options that take a value, and their defaults; that of a number is a number, and a list takes one value each time.
+VALUES: dict[str, Any] = {
+    "pod_home": None,
+    "pod_root": DEFAULT_POD_ROOT,
+    "pod_manifest": None,
+    "node": None,
+    "root": DEFAULT_ROOT,
+    "required": [],
+    "term_after": 30.0,
+    "kill_after": 60.0,
+    "audit_log": DEFAULT_PATH,
+}
+#: Options that take none.
+FLAGS = ("check", "json")
+
+#: So many of the last lines that a hook wrote are shown to people when it did not succeed.
+_SHOWN_LINES = 10
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the ``arguments`` after ``run`` say, and return the exit code."""
+    options = parse(arguments)
+    if options is None:
+        from . import cli
+
+        return cli.main(["run", *arguments])
+    return conclude(lambda: answer(options), as_json=options["json"])
+
+
+def parse(arguments: list[str]) -> dict[str, Any] | None:
+    """Return all options by name, with ``event`` and ``pod_id``; None where argparse has to look at them."""
+    options: dict[str, Any] = {**VALUES, **dict.fromkeys(FLAGS, False), "required": []}
+    positionals = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            positionals.append(argument)
+            continue
+        option, has_value, value = argument.partition("=")
+        name = option[2:].replace("-", "_")
+        if "_" in option or not option.startswith("--"):
+            return None
+        if name in FLAGS and not has_value:
+            options[name] = True
+            continue
+        if name not in VALUES:
+            return None
+        if not has_value:
+            value = next(rest, "")
+            if value.startswith("-"):
+                return None
+        if not value:
+            return None
+        if name == "required":
+            options[name].append(value)
+        elif isinstance(VALUES[name], float):
+            try:
+                options[name] = float(value)
+            except ValueError:
+                return None
+        else:
+            options[name] = value
+    if len(positionals) != 2 or positionals[0] not in EVENTS or not positionals[1]:
+        return None
+    options["event"], options["pod_id"] = positionals
+    return options
+
+
+def answer(options: dict[str, Any]) -> Answer:
+    """Run the hooks that ``options`` ask for, or say which would be run.
+
+    Raises:
+        HookError: an option is unusable.
+        OSError: a directory of hooks cannot be read.
+    """
+    layout = Layout(options["root"])
+    limits = TimeLimits(options["term_after"], options["kill_after"])
+    pod = HookedPod(
+        options["pod_id"],
+        home=options["pod_home"],
+        pod_root=options["pod_root"],
+        manifest=_content(options["pod_manifest"]),
+    )
+    if options["check"]:
+        hooks = run.would_run(layout, options["event"])
+        lines = [
+            f"would run   {printable(hook['hook'])}"
+            if hook["reason"] is None
+            else f"would skip  {printable(hook['hook'])}: {printable(hook['reason'])}"
+            for hook in hooks
+        ]
+        failures = list(run.required_failures(hooks, options["required"]))
+        return Answer(
+            {"hooks": hooks, "required_failures": failures},
+            lines or [_nothing(options["event"])],
+            code=REQUIRED_FAILED if failures else 0,
+            errors=failures,
+        )
+    report = run.run(
+        layout,
+        options["event"],
+        pod,
+        JSONLinesAudit(options["audit_log"]),
+        node=options["node"] or os.uname().nodename,
+        required=options["required"],
+        limits=limits,
+    )
+    data = {
+        "run_id": report.run_id,
+        "hooks": report.hooks,
+        "required_failures": report.required_failures,
+        "warnings": report.warnings,
+    }
+    lines = [line for record in report.hooks for line in _lines(record)]
+    return Answer(
+        data,
+        lines or [_nothing(options["event"])],
+        code=REQUIRED_FAILED if report.required_failures else 0,
+        errors=report.required_failures,
+        warnings=report.warnings,
+    )
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    """Return what people want to know of a hook that ran: more where it did not succeed."""
+    name = printable(record["hook"])
+    if record["outcome"] == run.SUCCEEDED:
+        return [f"{name} succeeded in {record['duration']:.3f} s"]
+    output = record["output"].splitlines()[-_SHOWN_LINES:]
+    return [f"{name} {printable(run.describe(record))}", *("    " + printable(line) for line in output)]
+
+
+def _nothing(event: str) -> str:
+    return f"no hook runs on {event} here"
+
+
+def _content(path: str | None) -> bytes | None:
+    """Return the pod manifest in the file ``path``.
+
+    Raises:
+        HookError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise HookError(
+            f"{path}: {reason_of(error)}; give the file with the pod's manifest, or leave pod-manifest out"
+        ) from None

@@ -1,0 +1,705 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``p2-hook``, as people call it: the file itself, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from p2hooks import VERSION, run_command
+from p2hooks.cli import parser
+from p2hooks.console import UsageError
+from p2hooks.store import options as store_options
+from p2hooks.store.consul import ConsulStore
+from support_run import eventually, write_script
+
+TOP = Path(__file__).parents[2]
+COMMAND = TOP / "bin/p2-hook"
+EVENT = "before_install"
+COMMANDS = ("bin2pod", "schedule", "unschedule", "list", "install", "run")
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def system_has_yaml() -> bool:
+    found = subprocess.run([SYSTEM_PYTHON, "-c", "import yaml"], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+class Result:
+    def __init__(self, process: subprocess.CompletedProcess[str]) -> None:
+        self.code = process.returncode
+        self.out = process.stdout
+        self.err = process.stderr
+
+    @property
+    def data(self) -> dict[str, Any]:
+        loaded = json.loads(self.out)
+        assert isinstance(loaded, dict)
+        return loaded
+
+    @property
+    def error(self) -> str:
+        """The one line of standard error, without the name of the command."""
+        assert re.fullmatch(r"p2-hook: [^\n]+\n", self.err), self.err
+        return self.err[len("p2-hook: ") : -1]
+
+
+class Host:
+    """A store and a host below a temporary directory, and the command that works on them."""
+
+    def __init__(self, path: Path, interpreter: Sequence[str] = (sys.executable, "-IS")) -> None:
+        self.path = path
+        self.root = path / "root"
+        self.audit = path / "audit.jsonl"
+        self.start = [*interpreter, str(COMMAND)]
+
+    def line(self, arguments: str, *more: str) -> list[str]:
+        """Return the whole command line; options that only some sub-commands have are filled in."""
+        words = shlex.split(arguments)
+        command = words[0] if words else ""
+        if command in ("install", "list", "run"):
+            words += ["--root", str(self.root)]
+        if command in ("install", "list", "schedule", "unschedule"):
+            words += ["--store-path", str(self.path / "store")]
+        if command == "run":
+            words += ["--audit-log", str(self.audit), "--pod-root", str(self.path / "pods"), "--node", "node1"]
+        return [*self.start, *words, *more]
+
+    def call(self, arguments: str, *more: str, env: dict[str, str] | None = None) -> Result:
+        return Result(
+            subprocess.run(
+                self.line(arguments, *more),
+                cwd=self.path,
+                env={"PATH": os.environ["PATH"], **(env or {})},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        )
+
+    def done(self, arguments: str, *more: str) -> str:
+        """Call what must succeed without a complaint; return standard output."""
+        result = self.call(arguments, *more)
+        assert (result.code, result.err) == (0, "")
+        return result.out
+
+    def executable(self, name: str, body: str = "echo hello") -> None:
+        write_script(self.path / name, body)
+
+    def hook(self, name: str, body: str = "echo hello") -> str:
+        """Build a hook and return the path of its manifest."""
+        self.executable(name, body)
+        path = json.loads(self.done(f"bin2pod {name}"))["manifest_path"]
+        assert isinstance(path, str)
+        return path
+
+    def install_hook(self, name: str, body: str = "echo hello") -> None:
+        self.done(f"install {self.hook(name, body)} --event {EVENT} --local")
+
+    def script(self, name: str, body: str = "echo hello", mode: int = 0o755) -> None:
+        (self.root / "exec" / EVENT).mkdir(parents=True, exist_ok=True)
+        write_script(self.root / "exec" / EVENT / name, body, mode)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.fixture(params=["as it is", "this Python"])
+def any_host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
+    """A host where the command is called by its name, or by the Python that runs the tests."""
+    if request.param == "this Python":
+        return Host(tmp_path)
+    if not system_has_yaml():
+        pytest.skip(f"{SYSTEM_PYTHON} has no PyYAML")
+    return Host(tmp_path, interpreter=())
+
+
+# --- from an executable to an audited run --------------------------------------------------------------------------
+
+
+def test_the_way_of_a_hook_from_an_executable_to_its_removal(any_host: Host) -> None:
+    host = any_host
+    host.executable("ensure_user", 'echo "$POD_ID in $HOOK_EVENT"')
+    built = json.loads(host.done("bin2pod ensure_user --json"))
+    assert Path(built["tar_path"]).parent == host.path
+    assert built["final_location"] == f"file://{built['tar_path']}"
+
+    schedule = f"schedule --event {EVENT} {built['manifest_path']}"
+    assert host.done(f"{schedule} --check") == f"would add hooks/{EVENT}/ensure_user\n"
+    assert host.done(schedule) == f"added hooks/{EVENT}/ensure_user\n"
+    assert host.done(schedule) == "nothing to change\n"
+
+    assert host.done("install --check") == f"would install {EVENT}/ensure_user\n"
+    assert host.done("install") == f"installed {EVENT}/ensure_user\n"
+    assert host.done("install") == "nothing to change\n"
+    short = built["sha256"][:12]
+    assert host.done("list").splitlines()[1].split() == [EVENT, "ensure_user", short, "store"]
+    assert host.done("list --scheduled").splitlines()[1].split() == [EVENT, "ensure_user", short, "installed"]
+
+    ran = json.loads(host.done(f"run {EVENT} hello --json"))
+    assert [(hook["hook_id"], hook["outcome"], hook["output"]) for hook in ran["hooks"]] == [
+        ("ensure_user", "succeeded", f"hello in {EVENT}\n")
+    ]
+    assert '"ensure_user"' in host.audit.read_text()
+
+    assert host.done(f"unschedule --event {EVENT} ensure_user") == f"removed hooks/{EVENT}/ensure_user\n"
+    assert host.done("install --allow-empty") == f"removed {EVENT}/ensure_user\n"
+    assert host.done("list") == "no hook is installed here\n"
+
+
+def test_the_example_of_the_documents_works_in_a_shell(host: Host, tmp_path: Path) -> None:
+    host.executable("ensure_user")
+    command = " ".join(map(shlex.quote, host.start))
+    pick = "import json, sys; print(json.load(sys.stdin)['manifest_path'])"
+    script = f"""
+        MANIFEST=$({command} bin2pod ensure_user --json | {sys.executable} -c "{pick}") &&
+        {command} schedule --event {EVENT} $MANIFEST --store-path store
+    """
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"added hooks/{EVENT}/ensure_user\n", "")
+
+
+def test_the_installed_command_finds_the_engine_beside_it_also_through_a_link(host: Host, tmp_path: Path) -> None:
+    home = tmp_path / "lib/p2-hook"
+    home.mkdir(parents=True)
+    shutil.copy(COMMAND, home)
+    shutil.copytree(TOP / "plugins/module_utils/p2hooks", home / "p2hooks")
+    (tmp_path / "p2-hook").symlink_to(home / "p2-hook")
+    host.start[-1] = str(tmp_path / "p2-hook")
+    assert host.done("--version") == f"p2-hook {VERSION}\n"
+    shutil.rmtree(home / "p2hooks")
+    result = host.call("list")
+    assert result.code == 1
+    assert "engine is not here" in result.error
+
+
+def test_the_version_is_that_of_the_collection(host: Host) -> None:
+    assert yaml.safe_load((TOP / "galaxy.yml").read_text())["version"] == VERSION
+    assert host.call("--version --json").data == {"version": VERSION}
+
+
+# --- bin2pod, schedule, unschedule -----------------------------------------------------------------------------------
+
+
+def test_bin2pod_takes_the_options_of_the_module(host: Host) -> None:
+    host.executable("tool")
+    host.done(
+        "bin2pod tool --work-dir out --id hook --launchable-id main --location https://example.com/{} "
+        "--env A=b=c --config 'limits={term: 10}' --config word=no --run-as nobody"
+    )
+    manifest = yaml.safe_load((host.path / "out/hook.yaml").read_text())
+    launchable = manifest["launchables"]["main"]
+    assert launchable["location"].startswith("https://example.com/hook_")
+    assert launchable["env"] == {"A": "b=c"}
+    assert (manifest["config"], manifest["run_as"]) == ({"limits": {"term": 10}, "word": "no"}, "nobody")
+
+
+def test_bin2pod_checks_without_writing_and_shows_the_manifest(host: Host) -> None:
+    host.executable("tool")
+    data = json.loads(host.done("bin2pod tool --work-dir out --check --diff"))
+    assert data["changed"]
+    assert data["diff"][0]["after"].startswith("id: tool")
+    assert not (host.path / "out").exists()
+
+
+def test_many_hooks_are_scheduled_at_once_and_their_artifacts_uploaded(host: Host) -> None:
+    manifests = [host.hook("one"), host.hook("two")]
+    data = host.call("schedule --global --upload --json", *manifests).data
+    assert (data["added"], len(data["uploaded"])) == (["hooks/one", "hooks/two"], 2)
+    for artifact in host.path.glob("*.tar.gz"):
+        artifact.unlink()
+    assert host.done("install").splitlines() == ["installed one", "installed two"]
+    assert host.done(f"unschedule one {manifests[1]} --global").splitlines() == [
+        "removed hooks/one",
+        "removed hooks/two",
+    ]
+
+
+def test_diffs_are_shown_to_those_who_ask(host: Host) -> None:
+    manifest = host.hook("one")
+    shown = host.done(f"schedule --event {EVENT} {manifest} --diff").splitlines()
+    assert shown[:4] == [
+        f"added hooks/{EVENT}/one",
+        f"--- hooks/{EVENT}/one",
+        f"+++ hooks/{EVENT}/one",
+        "@@ -0,0 +1,6 @@",
+    ]
+    data = host.call("install --check --diff --json").data
+    assert data["diff"] == [{"name": f"{EVENT}/one", "before": "", "after": Path(manifest).read_text()}]
+    assert "diff" not in host.call("install --check --json").data
+
+
+# --- list and install ------------------------------------------------------------------------------------------------
+
+
+def test_a_local_hook_is_installed_listed_handed_back_and_removed(host: Host) -> None:
+    manifest = host.hook("one")
+    host.done(f"schedule --event {EVENT} {manifest}")
+    assert host.done(f"install {manifest} --event {EVENT} --local") == f"installed {EVENT}/one\n"
+    assert host.call("list --json").data["hooks"][0]["origin"] == "local"
+    assert "a local one is installed instead" in host.done("list --scheduled")
+    assert host.done("install") == f"left {EVENT}/one alone: a local hook stands in front of the scheduled one\n"
+    assert host.done(f"install one --event {EVENT} --hand-back") == f"handed back {EVENT}/one\n"
+    assert host.call("list --json").data["hooks"][0]["origin"] == "store"
+    refused = host.call(f"install one --event {EVENT} --absent")
+    assert (refused.code, refused.out) == (1, "")
+    assert "came from the store" in refused.error
+    host.done(f"install {host.hook('two')} --global --local")
+    assert host.done("install two --global --absent") == "removed two\n"
+
+
+def test_list_says_how_the_host_differs_from_what_is_scheduled(host: Host) -> None:
+    for name in ("same", "gone", "changed", "damaged"):
+        host.done(f"schedule --event {EVENT} {host.hook(name)}")
+    host.done("install")
+    host.done(f"unschedule --event {EVENT} gone")
+    for name in ("changed", "new"):
+        host.done(f"schedule --event {EVENT} {host.hook(name, 'echo changed')}")
+    (host.root / "exec" / EVENT / "damaged_damaged_launch").unlink()
+    (host.path / "store/hooks/after_launch").mkdir()
+    (host.path / "store/hooks/after_launch/bad").write_text("id: [")
+    hooks = host.call("list --scheduled --json").data["hooks"]
+    states = {hook["id"]: hook["state"] for hook in hooks}
+    assert states.pop("bad").startswith("error: the store in ")
+    assert states == {
+        "same": "installed",
+        "gone": "installed, but no longer scheduled",
+        "changed": "another version is installed",
+        "damaged": "damaged",
+        "new": "not installed",
+    }
+    assert [hook["id"] for hook in host.call("list --scheduled --event after_launch --json").data["hooks"]] == ["bad"]
+
+
+def test_list_for_a_pod_says_what_would_run_and_what_would_not_and_why(host: Host) -> None:
+    host.install_hook("one")
+    host.script("two", mode=0o644)
+    hooks = host.call(f"list --pod hello --event {EVENT} --json").data["hooks"]
+    assert [(hook["hook"], hook["hook_id"], hook["reason"]) for hook in hooks] == [
+        ("one_one_launch", "one", None),
+        ("two", None, "not executable; chmod +x it"),
+    ]
+    header, *lines = host.done(f"list --pod hello --event {EVENT}").splitlines()
+    assert header.split() == ["WOULD", "HOOK", "VERSION", "WHY", "NOT"]
+    assert [line.split()[0] for line in lines] == ["run", "skip"]
+
+
+def test_what_cannot_be_installed_does_not_keep_the_rest_from_it(host: Host) -> None:
+    for name in ("good", "bad", "worse"):
+        host.done(f"schedule --event {EVENT} {host.hook(name)}")
+    for artifact in [*host.path.glob("bad_*.tar.gz"), *host.path.glob("worse_*.tar.gz")]:
+        artifact.unlink()
+    result = host.call("install")
+    assert (result.code, result.out) == (4, f"installed {EVENT}/good\n")
+    errors = result.err.splitlines()
+    assert [line[: line.index("file://")] for line in errors] == [
+        f"p2-hook: {EVENT}/bad: ",
+        f"p2-hook: {EVENT}/worse: ",
+    ]
+    again = host.call("install --json")
+    assert again.code == 4
+    assert set(again.data["errors"]) == {f"{EVENT}/bad", f"{EVENT}/worse"}
+    assert again.data["error"] == "; ".join(line[len("p2-hook: ") :] for line in errors)
+
+
+def test_one_hook_that_cannot_be_installed_is_an_error(host: Host) -> None:
+    manifest = host.hook("bad")
+    next(host.path.glob("bad_*.tar.gz")).unlink()
+    result = host.call(f"install {manifest} --event {EVENT} --local")
+    assert (result.code, result.out) == (1, "")
+    assert "No such file" in result.error
+
+
+@pytest.mark.parametrize("line", ["x.yaml --global --local", "--global x.yaml --local", "--local --global x.yaml"])
+def test_options_may_come_before_and_after_the_hook(line: str) -> None:
+    options = parser.parse(["install", *shlex.split(line)])
+    assert (options.hook, options.events, options.state) == ("x.yaml", [None], "present")
+
+
+def test_only_the_hooks_of_the_named_events_are_installed(host: Host) -> None:
+    for event, name in (("--event after_launch", "a"), (f"--event {EVENT}", "b"), ("--global", "c")):
+        host.done(f"schedule {event} {host.hook(name)}")
+    assert host.done("install --event after_launch --global").splitlines() == [
+        "installed after_launch/a",
+        "installed c",
+    ]
+    assert host.done("list --event after_launch").count("\n") == 2
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_run_tells_people_what_became_of_each_hook(host: Host) -> None:
+    host.script("a_good")
+    host.script("b_bad", "printf 'one\\033[31m\\ntwo\\n'; exit 3")
+    host.script("c_plain", mode=0o644)
+    good, *rest = host.done(f"run {EVENT} hello").splitlines()
+    assert re.fullmatch(r"a_good succeeded in \d+\.\d{3} s", good)
+    assert rest == [
+        "b_bad failed with exit code 3",
+        "    one\\x1b[31m",
+        "    two",
+        "c_plain was skipped: not executable; chmod +x it",
+    ]
+    assert host.done("run after_launch hello") == "no hook runs on after_launch here\n"
+
+
+def test_a_required_hook_that_does_not_succeed_has_an_exit_code_of_its_own(host: Host) -> None:
+    host.script("bad", "exit 7")
+    host.script("good")
+    assert host.call(f"run {EVENT} hello --required good").code == 0
+    result = host.call(f"run {EVENT} hello --required bad --json")
+    assert (result.code, result.error) == (3, "required hook 'bad' failed with exit code 7")
+    assert result.data["error"] == result.error
+    assert result.data["required_failures"] == [result.error]
+    assert [hook["outcome"] for hook in result.data["hooks"]] == ["failed", "succeeded"]
+    assert "is missing" in host.call(f"run {EVENT} hello --required good --required none").error
+
+
+def test_run_obeys_the_time_limits(host: Host) -> None:
+    host.script("slow", "sleep 30")
+    result = host.call(f"run {EVENT} hello --term-after 0.2 --kill-after 0.4 --json")
+    assert (result.code, result.data["hooks"][0]["outcome"]) == (0, "timed_out")
+
+
+def test_a_check_says_what_would_run_and_runs_nothing(host: Host) -> None:
+    host.script("a", "touch ran")
+    host.script("b", mode=0o644)
+    assert host.done(f"run {EVENT} hello --check").splitlines() == [
+        "would run   a",
+        "would skip  b: not executable; chmod +x it",
+    ]
+    data = host.call(f"run {EVENT} hello --check --json").data
+    assert [(hook["hook"], hook["reason"]) for hook in data["hooks"]] == [
+        ("a", None),
+        ("b", "not executable; chmod +x it"),
+    ]
+    assert not host.audit.exists()
+
+
+def test_an_audit_that_cannot_be_written_is_a_warning(host: Host) -> None:
+    host.script("a")
+    host.audit.mkdir()
+    result = host.call(f"run {EVENT} hello --json")
+    assert result.code == 0
+    assert result.error.startswith(f"warning: {host.audit}: Is a directory")
+    assert len(result.data["warnings"]) == 1
+    assert "error" not in result.data
+
+
+def test_hooks_get_the_manifest_of_the_pod_although_the_interpreter_starts_without_libraries(any_host: Host) -> None:
+    any_host.script("show", 'cat "$HOOKED_POD_MANIFEST"; echo $HOOKED_POD_READ_ONLY')
+    (any_host.path / "manifest.yaml").write_text("id: hello\nreadonly: true\n")
+    assert (
+        any_host.call(f"run {EVENT} hello --json --pod-manifest manifest.yaml").data["hooks"][0]["output"]
+        == "id: hello\nreadonly: true\ntrue\n"
+    )
+    (any_host.path / "pods/hello").mkdir(parents=True)
+    shutil.copy(any_host.path / "manifest.yaml", any_host.path / "pods/hello/current_manifest.yaml")
+    assert any_host.call(f"run {EVENT} hello --json").data["hooks"][0]["output"].endswith("true\n")
+
+
+@pytest.mark.parametrize("arguments", ["", "--required one --term-after=5"])
+def test_running_hooks_imports_neither_libraries_nor_argparse(host: Host, arguments: str) -> None:
+    host.install_hook("one")
+    host.start = [sys.executable, "-IS", "-X", "importtime", str(COMMAND)]
+    result = host.call(f"run {EVENT} hello {arguments}")
+    assert (result.code, result.out.split()[:2]) == (0, ["one_one_launch", "succeeded"])
+    imported = set(re.findall(r"\| +(\S+)$", result.err, re.MULTILINE))
+    assert {"p2hooks.run_command", "p2hooks.run"} <= imported
+    assert not imported & {"yaml", "site", "consul", "argparse", "p2hooks.cli", "p2hooks.manifest.yaml"}
+
+
+#: Arguments after ``run``; the second ones are left to argparse.
+READ_BY_HAND = [
+    "before_install hello",
+    "--check before_install --json hello",
+    "before_install hello --required a --required=b",
+    "before_install hello --term-after 1.5 --kill-after=3e1",
+    "before_install hello --term-after nan",
+    "before_install hello --pod-home /a=b --pod-root=/p --pod-manifest m --node n --root r --audit-log=x=y",
+    "before_install hello --node first --node last",
+    "before_install 'hello world' --node 'a b'",
+]
+LEFT_TO_ARGPARSE = [
+    "",
+    "before_install",
+    "nothing hello",
+    "before_install ''",
+    "before_install hello more",
+    "before_install hello --help",
+    "before_install hello -h",
+    "before_install hello --nod n",
+    "before_install hello --pod_home /a",
+    "before_install hello --node",
+    "before_install hello --node ''",
+    "before_install hello --node=",
+    "before_install hello --node -n",
+    "before_install hello --term-after soon",
+    "before_install hello --term-after -1",
+    "before_install hello --json=yes",
+    "before_install hello --check=",
+    "before_install -- hello",
+    "before_install - ",
+    "before_install hello --",
+    "before_install hello --diff",
+]
+
+
+def by_argparse(arguments: list[str]) -> dict[str, Any] | None:
+    try:
+        options = vars(parser.parse(["run", *arguments]))
+    except (UsageError, parser.HelpWanted):
+        return None
+    del options["command"], options["version"]
+    options.setdefault("json", False)
+    return options
+
+
+@pytest.mark.parametrize("line", READ_BY_HAND)
+def test_what_is_read_by_hand_is_what_argparse_reads(line: str) -> None:
+    arguments = shlex.split(line)
+    by_hand = run_command.parse(arguments)
+    assert by_hand is not None
+    assert repr(dict(sorted(by_hand.items()))) == repr(dict(sorted((by_argparse(arguments) or {}).items())))
+
+
+@pytest.mark.parametrize("line", LEFT_TO_ARGPARSE)
+def test_what_is_odd_is_left_to_argparse(line: str) -> None:
+    assert run_command.parse(shlex.split(line)) is None
+
+
+def test_reading_by_hand_leaves_no_traces_in_the_defaults() -> None:
+    run_command.parse(["before_install", "hello", "--required", "a"])
+    by_argparse(["before_install", "hello", "--required", "b"])
+    for read in (run_command.parse, by_argparse):
+        options = read(["before_install", "hello"])
+        assert options is not None
+        assert options["required"] == []
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+WRONG_USAGE = [
+    ("", "which command?"),
+    ("fly", "invalid choice: 'fly'"),
+    ("list --wings", "unrecognized arguments: --wings"),
+    ("list --sched", "unrecognized arguments: --sched"),
+    ("list --pod hello", "--pod needs --event"),
+    ("list --pod hello --scheduled", "not allowed with"),
+    ("list --event noon", "invalid choice: 'noon'"),
+    ("list --root ''", "argument --root: is empty"),
+    ("run", "the following arguments are required: EVENT, POD_ID"),
+    ("run noon hello", "invalid choice: 'noon'"),
+    ("run before_install hello --term-after soon", "invalid float value: 'soon'"),
+    ("run before_install hello --node ''", "argument --node: is empty"),
+    ("schedule x.yaml", "one of the arguments --event --global is required"),
+    ("schedule --global --event before_install x.yaml", "not allowed with"),
+    ("unschedule --global", "required: HOOK"),
+    ("install x.yaml", "--local, --absent or --hand-back"),
+    ("install --local --global", "need one HOOK"),
+    ("install x.yaml --local", "one --event EVENT or --global"),
+    ("install x --event before_install --event after_install --absent", "one --event EVENT or --global"),
+    ("install --max-unpacked-size many", "'many' is no size"),
+    ("install --store moon", "invalid choice: 'moon'"),
+    ("bin2pod", "required: EXECUTABLE"),
+    ("bin2pod tool --env A", "must be a name, '=' and a value"),
+    ("list --consul-token secret", "unrecognized arguments"),
+]
+ERRORS = [
+    ("bin2pod missing", "missing: No such file or directory"),
+    ("bin2pod tool --config 'a=[1'", "--config a: is no YAML"),
+    ("bin2pod tool --id a/b", "the id of the pod"),
+    ("bin2pod tool --work-dir tool/x", "tool"),
+    ("schedule --global missing.yaml", "missing.yaml: is missing"),
+    ("schedule --global tool", "tool: is no YAML|tool: the manifest must be a mapping"),
+    ("unschedule --global ../x", "x: is missing"),
+    ("unschedule --global 'a b'", "the id of the hook"),
+    ("install", "does not exist; schedule a hook first"),
+    ("list --scheduled", "does not exist; schedule a hook first"),
+    ("list --pod a/b --event before_install", "the id of the pod"),
+    ("list --scheduled --store consul --consul-url ftp://x", "consul"),
+    ("list --scheduled --store consul --consul-url http://127.0.0.1:1 --consul-timeout 2", "cannot be reached|library"),
+    ("install a --global --local", "a: is missing"),
+    ("run before_install a/b", "the id of the pod"),
+    ("run before_install hello --term-after 9 --kill-after 8", "term_after is 9 and kill_after 8"),
+    ("run before_install hello --term-after nan", "term_after is nan"),
+    ("run before_install hello --pod-manifest missing", "missing: No such file"),
+    ("run before_install hello --pod-manifest tool", "pod_manifest"),
+    ("run before_install hello --check --term-after -1", "term_after is -1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [*((2, *case) for case in WRONG_USAGE), *((1, *case) for case in ERRORS)],
+)
+def test_errors_are_one_line_and_one_document(host: Host, code: int, arguments: str, message: str) -> None:
+    host.executable("tool")
+    result = host.call(arguments)
+    assert (result.code, result.out) == (code, "")
+    assert re.search(message, result.error)
+    as_json = host.call(arguments, "--json")
+    if arguments:
+        assert (as_json.code, as_json.data) == (code, {"error": as_json.error})
+
+
+def test_a_directory_in_the_way_is_an_error(host: Host) -> None:
+    (host.path / "store").write_text("")
+    assert "is a file" in host.call("install").error
+    (host.root / "exec").mkdir(parents=True, exist_ok=True)
+    (host.root / "exec" / EVENT).write_text("")
+    result = host.call(f"run {EVENT} hello")
+    assert result.code == 1
+    assert result.error == f"{host.root}/exec/{EVENT}: Not a directory; correct that, then run this again"
+
+
+@pytest.mark.parametrize("arguments", ["", *COMMANDS])
+def test_help_teaches(host: Host, arguments: str) -> None:
+    text = host.done(f"{arguments} --help")
+    assert text.startswith("usage: p2-hook")
+    assert "\nexample" in text
+    if not arguments:
+        assert tuple(re.findall(r"^    (\w+)(?:$| )", text, re.MULTILINE)) == COMMANDS
+        assert re.findall(r"^  (\d+) ", text, re.MULTILINE) == ["0", "1", "2", "3", "4", "130"]
+    assert host.call(f"{arguments} --help --json").data == {"help": text}
+
+
+def test_the_examples_of_the_help_are_valid() -> None:
+    examples = []
+    for line in (
+        "\n".join([parser._HELP_END, *(command[3] for command in parser.COMMANDS.values())])
+        .replace("\\\n", " ")
+        .splitlines()
+    ):
+        if "p2-hook " in line and line.startswith("  "):
+            words = shlex.split(line.split("   what")[0].partition("p2-hook ")[2].partition(" |")[0])
+            examples.append(words)
+    assert len(examples) > 12
+    for words in examples:
+        parser.parse(words)
+
+
+# --- the surroundings ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", ["list", "list --json", f"run {EVENT} hello", "--help"])
+def test_a_reader_that_goes_away_is_no_error(host: Host, arguments: str) -> None:
+    host.script("a")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.run(
+        host.line(arguments), stdout=write_end, stderr=subprocess.PIPE, text=True, check=False, cwd=host.path
+    )
+    os.close(write_end)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_standard_output_is_an_error(host: Host) -> None:
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(host.line("list"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 1
+    assert process.stderr == "p2-hook: standard output: No space left on device; the rest of the answer is lost\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_do_no_harm(host: Host, closed: str) -> None:
+    host.script("a", "cat; echo out; echo err >&2")
+    words = " ".join(map(shlex.quote, host.line(f"run {EVENT} hello")))
+    process = subprocess.run(["sh", "-c", f"{words} {closed}"], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert json.loads(host.audit.read_text().splitlines()[-1])["output"] == "out\nerr\n"
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "en_US.ISO-8859-1"])
+def test_any_locale_and_any_bytes_will_do(host: Host, locale: str) -> None:
+    host.script("ä€", "exit 1")
+    (host.root / "exec" / EVENT / os.fsdecode(b"bad\xff")).touch()
+    for arguments in (f"run {EVENT} hello", f"run {EVENT} hello --check", f"list --pod hello --event {EVENT}"):
+        result = host.call(arguments, env={"LC_ALL": locale})
+        assert (result.code, result.err) == (0, "")
+        assert "ä€" in result.out
+        assert host.call(arguments, "--json", env={"LC_ALL": locale}).code == 0
+
+
+def test_an_interrupt_ends_it_quietly(host: Host) -> None:
+    host.script("slow", "touch started; sleep 20")
+    mark = host.path / "started"
+    host.script("slow", f"touch {mark}; sleep 3")
+    process = subprocess.Popen(
+        host.line(f"run {EVENT} hello --term-after 1 --kill-after 2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert eventually(mark.exists)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == ("", "")
+    assert process.returncode == 130
+
+
+# --- the store's options ---------------------------------------------------------------------------------------------
+
+
+def test_variables_stand_in_for_options_of_consul_that_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in store_options.VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
+    assert store_options.resolved({}) == store_options.DEFAULTS
+    monkeypatch.setenv("CONSUL_NAMESPACE", "variable")
+    monkeypatch.setenv("CONSUL_HTTP_SSL_VERIFY", "false")
+    monkeypatch.setenv("CONSUL_CACERT", "")
+    resolved = store_options.resolved(vars(parser.parse(["list"])))
+    assert (resolved["consul_namespace"], resolved["consul_validate_certs"]) == ("variable", False)
+    assert resolved["consul_ca_path"] is None
+    given = ["list", "--consul-url", "http://option", "--consul-validate-certs", "--consul-timeout", "3"]
+    resolved = store_options.resolved(vars(parser.parse(given)))
+    assert (resolved["consul_url"], resolved["consul_validate_certs"]) == ("http://option", True)
+    assert resolved["consul_timeout"] == 3.0
+
+
+def test_a_variable_that_is_no_truth_value_is_an_error(host: Host) -> None:
+    result = host.call("list --scheduled", env={"CONSUL_HTTP_SSL_VERIFY": "perhaps"})
+    assert (result.code, result.error) == (
+        1,
+        "the variable CONSUL_HTTP_SSL_VERIFY is 'perhaps'; set it to true or false",
+    )
+
+
+def test_the_consul_store_is_opened_with_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("consul")
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "consul.example.com")
+    options = store_options.resolved({"store": "consul"})
+    store = store_options.open_store(options)
+    assert isinstance(store, ConsulStore)
+    assert store.name == "Consul at http://consul.example.com:8500"
+    monkeypatch.setenv("CONSUL_HTTP_SSL", "true")
+    assert store_options.open_store(options).name == "Consul at https://consul.example.com:8501"
+    options = store_options.resolved({"store": "consul", "consul_url": "http://option"})
+    assert store_options.open_store(options).name == "Consul at http://option:8500"
+
+
+def test_consul_is_not_forgotten_for_a_directory(host: Host) -> None:
+    result = host.call("list --scheduled --consul-url http://127.0.0.1:8500")
+    assert result.error == "consul_url is given, but hooks are scheduled in a directory; set store to consul as well"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("10", 10), ("1K", 1024), ("2mb", 2 * 1024**2), ("3G", 3 * 1024**3)]
+)
+def test_sizes_have_units(text: str, size: int) -> None:
+    assert parser.parse(["install", "--max-unpacked-size", text]).max_unpacked_size == size
