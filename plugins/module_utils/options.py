@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 
+from .p2hooks.audit import DEFAULT_PATH
 from .p2hooks.layout import DEFAULT_ROOT
 from .p2hooks.store.options import DEFAULTS, VARIABLES
 
@@ -40,3 +41,6 @@ STORE = {
 
 #: Documented in doc_fragments/root.py.
 ROOT = {"root": {"type": "path", "default": DEFAULT_ROOT}}
+
+#: Documented in doc_fragments/audit.py.
+AUDIT = {"audit_log": {"type": "path", "default": DEFAULT_PATH}, "audit_database": {"type": "path"}}

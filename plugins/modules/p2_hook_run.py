@@ -14,10 +14,11 @@ description:
   - Fires an event for a pod. The global hooks and those of the event run one after the other, in order of their names.
   - A hook that fails, times out or cannot be executed changes nothing for the caller, but for a warning. The only
     exception are hooks named in O(required).
-  - Every run of a hook is recorded in O(audit_log).
+  - Every run of a hook is recorded in O(audit_log), and in O(audit_database) if that is given.
   - Where no hooks are installed, nothing runs, and that is no error.
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
+  - p2fleet.hooks.audit
   - p2fleet.hooks.root
 attributes:
   check_mode:
@@ -85,12 +86,8 @@ options:
         by then.
     type: float
     default: 60.0
-  audit_log:
-    description:
-      - The file that records are appended to, one line of JSON each. It is created where it does not exist.
-    type: path
-    default: /var/log/p2-hook/audit.jsonl
 seealso:
+  - module: p2fleet.hooks.p2_hook_audit_info
   - module: p2fleet.hooks.p2_hook_install
 author:
   - The p2fleet.hooks authors (@p2fleet)
@@ -200,9 +197,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import ROOT
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT, ROOT
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import run, strict_yaml
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import DEFAULT_PATH, JSONLinesAudit
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import Audit
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import shown
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import yaml_of
@@ -236,15 +233,17 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         if failures:
             raise PartialFailure("; ".join(failures), {**result, "required_failures": failures})
         return result
+    audit = Audit(params["audit_log"], params["audit_database"])
     report = run.run(
         layout,
         params["event"],
         pod,
-        JSONLinesAudit(params["audit_log"]),
+        audit,
         node=params["node"] or os.uname().nodename,
         required=params["required"],
         limits=limits,
     )
+    audit.close()
     for warning in report.warnings:
         module.warn(warning)
     for record in report.hooks:
@@ -276,7 +275,7 @@ def main() -> None:
             "required": {"type": "list", "elements": "str", "default": []},
             "term_after": {"type": "float", "default": 30.0},
             "kill_after": {"type": "float", "default": 60.0},
-            "audit_log": {"type": "path", "default": DEFAULT_PATH},
+            **AUDIT,
             **ROOT,
         },
         supports_check_mode=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from p2hooks import run
-from p2hooks.audit import JSONLinesAudit
+from p2hooks.audit import Audit
 from p2hooks.hooked_pod import HookedPod
 from p2hooks.install_record import InstallRecord
 from p2hooks.layout import Layout
@@ -25,8 +25,9 @@ EVENT = "before_install"
 class Host:
     """A host with hooks below a temporary directory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, database: Path | None = None) -> None:
         self.path = path
+        self.database = database
         self.layout = Layout(str(path / "hooks"))
         self.audit = path / "audit" / "audit.jsonl"
 
@@ -64,15 +65,18 @@ class Host:
     def run(
         self, *, event: str = EVENT, pod: HookedPod | None = None, term: float = 30, kill: float = 60, **options: Any
     ) -> run.RunReport:
-        return run.run(
+        audit = Audit(str(self.audit), str(self.database) if self.database else None)
+        report = run.run(
             self.layout,
             event,
             pod or HookedPod("hello", pod_root=str(self.path / "pods")),
-            JSONLinesAudit(str(self.audit)),
+            audit,
             node="node1",
             limits=TimeLimits(term, kill),
             **options,
         )
+        audit.close()
+        return report
 
     def run_one(self, **options: Any) -> dict[str, Any]:
         """Run, and return the record of the only hook."""

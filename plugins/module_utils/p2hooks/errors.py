@@ -15,6 +15,7 @@
         StoreDenied           the token is unknown or lacks a right
         StoreConflict         somebody else changed a key since it was read
       HookRefused           a hook is unsafe or cannot be executed, so it is skipped
+      AuditError            the audit cannot be read or changed
       RequiredHookError     a required hook is missing, could not run, or did not succeed
 
 A message is one line that says where, what, and what to do. The faces (modules, the command) show it as it is.
@@ -61,6 +62,10 @@ class StoreConflict(StoreError):
 
 class HookRefused(HookError):
     """A hook could have been changed by another user, or is nothing that can be executed."""
+
+
+class AuditError(HookError):
+    """The audit cannot be read or changed; a run that cannot write it has a warning instead."""
 
 
 class RequiredHookError(HookError):

@@ -13,7 +13,7 @@ from time import gmtime, monotonic, sleep, strftime, time
 from typing import Any
 
 from . import envdir, install_record, vetting
-from .audit import JSONLinesAudit
+from .audit import Audit
 from .errors import HookRefused, reason_of, shown
 from .events import check_event
 from .hooked_pod import HookedPod
@@ -132,7 +132,7 @@ def run(
     layout: Layout,
     event: str,
     pod: HookedPod,
-    audit: JSONLinesAudit,
+    audit: Audit,
     *,
     node: str,
     required: Sequence[str] = (),
@@ -159,9 +159,12 @@ def run(
         if pod.warning:
             report.warnings.append(pod.warning)
         one_run = _Run(event, pod, audit, node, limits or TimeLimits(), spawn, report)
-        for hook in hooks_of(layout, event):
+        hooks = hooks_of(layout, event)
+        report.warnings += audit.begin(report.run_id)
+        for hook in hooks:
             one_run.run_hook(hook)
         one_run.finish()
+        report.warnings += audit.end()
     report.required_failures = list(required_failures(report.hooks, required))
     return report
 
@@ -171,7 +174,7 @@ class _Run:
         self,
         event: str,
         pod: HookedPod,
-        audit: JSONLinesAudit,
+        audit: Audit,
         node: str,
         limits: TimeLimits,
         spawn: Callable[[str, dict[str, str]], HookProcess],
@@ -218,12 +221,11 @@ class _Run:
         self._write(record)
 
     def _write(self, record: dict[str, Any]) -> None:
-        warning = self._audit.write(record)
-        if warning:
-            self._report.warnings.append(warning)
+        self._report.warnings += self._audit.write(record)
 
     def _execute(self, hook: Hook, record: dict[str, Any]) -> None:
         environment = {**self._common_variables, **hook.variables, "HOOK": hook.stage, **self._run_variables}
+        self._report.warnings += self._audit.mark(record)
         try:
             process = self._spawn(hook.executable, environment)
         except (OSError, ValueError) as error:  # ValueError: a name or value that no environment can hold
@@ -276,6 +278,7 @@ class _Run:
         self._tend_overdue()
         if not self._overdue:
             return
+        self._report.warnings += self._audit.before_fork()
         try:
             is_supervisor = fork_supervisor() == 0
         except OSError:  # the system has no process left, so this one has to stay
@@ -287,7 +290,9 @@ class _Run:
             return
         try:
             detach(keep={descriptor for process, dummy in self._overdue for descriptor in process.descriptors})
+            self._audit = self._audit.in_child()
             self._await_overdue()
+            self._audit.end()
         finally:
             os._exit(0)
 

@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking over the audit of p2 itself: the table ``hook_results`` in its SQLite databases."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from ..errors import AuditError, reason_of
+from .json_lines import JSONLines
+from .reading import Question, moment, open_for_reading, read
+from .sqlite import Database
+
+_QUERY = """
+    SELECT id, strftime('%Y-%m-%dT%H:%M:%S', date), pod_id, pod_unique_key, hook_name, hook_stage, success
+    FROM hook_results ORDER BY id
+"""
+
+#: Seconds to wait for runs that write to the same database.
+_PATIENCE = 5.0
+
+
+def import_p2(source: str, node: str, *, log: str | None = None, database: str | None = None) -> int:
+    """Add what p2 recorded in ``source`` to the log, the database, or both; what is there already is left out.
+
+    Args:
+        node: the name of the host, which p2 did not record.
+
+    Returns:
+        how many records were new to one of them.
+
+    Raises:
+        AuditError: the source cannot be read, or one of the others not be written.
+    """
+    new: set[str] = set()
+    records = list(p2_records(source, node))
+    if log is not None:
+        known = _run_ids(log, None)
+        sink = JSONLines(log)
+        for record in records:
+            if record["run_id"] not in known:
+                _check(sink.write(record))
+                new.add(record["run_id"])
+    if database is not None:
+        known = _run_ids(os.devnull, database)
+        target = Database(database, patience=_PATIENCE)
+        try:
+            for record in records:
+                if record["run_id"] not in known:
+                    target.add(record)
+                    new.add(record["run_id"])
+            _check(next(iter(target.flush()), None))
+        finally:
+            target.close()
+    return len(new)
+
+
+def p2_records(source: str, node: str) -> Iterator[dict[str, Any]]:
+    """Yield what p2 recorded in ``source`` as our records.
+
+    Raises:
+        AuditError: it cannot be read, or is no such database.
+    """
+    source = os.path.abspath(source)
+    try:
+        os.stat(source)
+        connection = open_for_reading(source)
+        try:
+            rows = connection.execute(_QUERY).fetchall()
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else error
+        raise AuditError(f"{source}: {reason}; give a database that p2 has recorded hooks in") from None
+    for row in rows:
+        number, date, pod_id, unique_key, hook, stage, success = row
+        yield {
+            # The same for the same row, so that importing twice is importing once.
+            "run_id": "p2-" + hashlib.sha256(repr(row).encode()).hexdigest()[:16],
+            "host": node,
+            "event": stage,
+            "hook": hook or f"hook {number}",
+            "hook_id": None,
+            "manifest_sha": None,
+            "artifact_version": None,
+            "pod_id": pod_id,
+            "pod_unique_key": unique_key or "",
+            "outcome": "succeeded" if success == 0 else "failed",  # p2 wrote 0 for a success
+            "reason": "imported from p2, which did not record more",
+            "exit_code": None,
+            "signal": None,
+            "start": moment(date or "1970-01-01", datetime.now(timezone.utc)),
+            "duration": None,
+            "output": "",
+            "output_truncated": False,
+            "output_held_open": False,
+        }
+
+
+def _run_ids(log: str, database: str | None) -> set[str]:
+    return {record["run_id"] for record in read(Question(), log, database).records}
+
+
+def _check(warning: str | None) -> None:
+    if warning:
+        raise AuditError(f"{warning}; correct that, then import again")

@@ -1,0 +1,282 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answering questions about what has run, from the log of JSON lines or from the database."""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..errors import AuditError, reason_of, shown
+from . import INTERRUPTED, STARTED
+from .json_lines import decode, encode
+from .running import running
+from .sqlite import BOOLEANS, FIELDS, MIGRATIONS
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+#: What logrotate and others append: a number or a date, and perhaps .gz.
+_ROTATED = re.compile(r"[.-][0-9][0-9T-]*(\.gz)?")
+
+OUTCOMES = (STARTED, "succeeded", "failed", "timed_out", "terminated", "killed", "skipped", INTERRUPTED)
+
+#: Outcomes of records that close one that was written before: they are no runs of their own.
+_CLOSING = ("terminated", "killed")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which records are wanted; None is no restriction."""
+
+    hook: str | None = None
+    hook_id: str | None = None
+    pod_id: str | None = None
+    event: str | None = None
+    outcome: str | None = None
+    run_id: str | None = None
+    #: The first and the last moment at which a hook may have started, as :func:`moment` returns them.
+    since: str | None = None
+    until: str | None = None
+    #: How many records to return at most.
+    limit: int | None = None
+
+    @property
+    def equal(self) -> dict[str, str]:
+        """The fields that have to have a certain value."""
+        names = ("hook", "hook_id", "pod_id", "event", "outcome", "run_id")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def matches(self, record: dict[str, Any]) -> bool:
+        """Tell whether ``record`` is wanted."""
+        start = str(record.get("start", ""))
+        return (
+            all(record.get(name) == value for name, value in self.equal.items())
+            and (self.since is None or start >= self.since)
+            and (self.until is None or start <= self.until)
+        )
+
+
+def moment(text: str, now: datetime) -> str:
+    """Return a moment as records have it; ``text`` is ISO 8601, UTC if it does not say, or an age such as ``90m``.
+
+    Raises:
+        AuditError: it is neither.
+    """
+    age = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    try:
+        if age:
+            when = now - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        else:
+            when = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=timezone.utc)
+        return when.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        raise AuditError(
+            f"{shown(text)} is no moment; give an age such as 90m, 12h or 3d, or a time such as 2026-01-31T12:00:00Z"
+        ) from None
+
+
+class Answer:
+    """The records that were asked for, the newest first, and what was in the way."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+
+
+def read(question: Question, log: str, database: str | None = None) -> Answer:
+    """Return what the database has, or, where there is none, the log and the files it was rotated to.
+
+    What is being executed at this moment is part of it, with the outcome ``started``.
+
+    Raises:
+        AuditError: the audit cannot be read.
+    """
+    answer = Answer()
+    log = os.path.abspath(log)
+    now = [{**record, "outcome": STARTED} for record in running(log)]
+    recorded = _read_database(question, database) if database else _read_log(question, log, answer.warnings)
+    found = enumerate([*recorded, *filter(question.matches, now)])
+    if question.limit is None:
+        newest = sorted(found, key=_age, reverse=True)
+    else:
+        newest = heapq.nlargest(question.limit, found, key=_age)
+    answer.records = [record for dummy, record in newest]
+    return answer
+
+
+def _age(found: tuple[int, dict[str, Any]]) -> tuple[str, int]:
+    position, record = found
+    return str(record.get("start", "")), position
+
+
+def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one dictionary for each hook of each event: its runs, their outcomes, the last of them, and durations."""
+    summaries: dict[tuple[str, str], dict[str, Any]] = {}
+    durations: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        key = (str(record.get("event")), str(record.get("hook")))
+        summary = summaries.setdefault(
+            key,
+            {
+                "hook": record.get("hook"),
+                "hook_id": record.get("hook_id"),
+                "event": record.get("event"),
+                "runs": 0,
+                "outcomes": {},
+                "last_start": "",
+                "last_outcome": None,
+                "median_duration": None,
+                "max_duration": None,
+            },
+        )
+        outcome = str(record.get("outcome"))
+        summary["outcomes"][outcome] = summary["outcomes"].get(outcome, 0) + 1
+        if outcome in _CLOSING:
+            continue
+        summary["runs"] += 1
+        if str(record.get("start")) > summary["last_start"]:
+            summary["last_start"], summary["last_outcome"] = record.get("start"), outcome
+        duration = record.get("duration")
+        if isinstance(duration, (int, float)) and outcome not in (STARTED, "skipped"):
+            durations.setdefault(key, []).append(duration)
+    for key, values in durations.items():
+        summaries[key]["median_duration"], summaries[key]["max_duration"] = round(median(values), 4), max(values)
+    return [summaries[key] for key in sorted(summaries)]
+
+
+# --- JSON lines -------------------------------------------------------------------------------------------------------
+
+
+def rotated(log: str) -> list[str]:
+    """Return the files that ``log`` was rotated to, the oldest first."""
+    directory, name = os.path.split(os.path.abspath(log))
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = {other for other in names if other.startswith(name) and _ROTATED.fullmatch(other[len(name) :])}
+    # While a file is being compressed, both are there.
+    paths = [os.path.join(directory, other) for other in found if other[: -len(".gz")] not in found]
+    return sorted(paths, key=lambda path: (_modified(path), path))
+
+
+def _modified(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:  # it has been removed meanwhile
+        return 0.0
+
+
+def _read_log(question: Question, log: str, warnings: list[str]) -> Iterator[dict[str, Any]]:
+    # Members of a line as they are written, to pass over most lines quickly.
+    needles = [encode({name: value})[1:-2] for name, value in question.equal.items()]
+    with ExitStack() as stack:
+        # The log itself is opened first: if it is rotated meanwhile, it is recognised among the others.
+        current = _open([log], stack)
+        for path, file in {**_open(rotated(log), stack), **current}.values():
+            unreadable = 0
+            try:
+                for line in stack.enter_context(gzip.open(file)) if path.endswith(".gz") else file:
+                    if not all(needle in line for needle in needles):
+                        continue
+                    record = decode(line)
+                    if record is None:
+                        unreadable += bool(line.strip())
+                    elif question.matches(record):
+                        yield record
+            except (OSError, EOFError, zlib.error) as error:
+                reason = reason_of(error) if isinstance(error, OSError) else str(error)
+                warnings.append(f"{path}: {reason}; what follows in it is missing here")
+            if unreadable:
+                warnings.append(f"{path}: {unreadable} of its lines are no records, or were cut off")
+
+
+def _open(paths: list[str], stack: ExitStack) -> dict[tuple[int, int], tuple[str, BinaryIO]]:
+    """Open those of ``paths`` that exist; return them by device and inode."""
+    files = {}
+    for path in paths:
+        try:
+            file: BinaryIO = stack.enter_context(open(path, "rb", opener=_open_without_waiting))  # noqa: SIM115
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise AuditError(f"{path}: {reason_of(error)}; the audit cannot be read") from None
+        status = os.fstat(file.fileno())
+        files[status.st_dev, status.st_ino] = path, file
+    return files
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+# --- SQLite -----------------------------------------------------------------------------------------------------------
+
+
+def query(question: Question) -> tuple[str, list[Any]]:
+    """Return the SQL that ``question`` stands for, and its parameters."""
+    conditions = [f"{name} = ?" for name in question.equal]
+    parameters: list[Any] = list(question.equal.values())
+    for condition, bound in (("start >= ?", question.since), ("start <= ?", question.until)):
+        if bound is not None:
+            conditions.append(condition)
+            parameters.append(bound)
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    parameters.append(-1 if question.limit is None else question.limit)
+    statement = f"SELECT {', '.join(FIELDS)} FROM hook_runs {where}ORDER BY start DESC, id DESC LIMIT ?"  # noqa: S608
+    return statement, parameters
+
+
+def _read_database(question: Question, path: str) -> list[dict[str, Any]]:
+    try:
+        import sqlite3
+    except ImportError:
+        raise AuditError(
+            "this Python has no SQLite; install its module sqlite3, or read the log of JSON lines instead"
+        ) from None
+    path = os.path.abspath(path)
+    if not os.path.lexists(path):  # nothing has run yet
+        return []
+    try:
+        connection = open_for_reading(path)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != len(MIGRATIONS):
+                raise AuditError(f"{path}: has the schema {version}, not {len(MIGRATIONS)}; the next run corrects that")
+            rows = connection.execute(*query(question)).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise AuditError(f"{path}: {error}; the audit cannot be read") from None
+    records = [dict(zip(FIELDS, row)) for row in reversed(rows)]
+    for record in records:
+        for name in BOOLEANS:
+            record[name] = bool(record[name])
+    return records
+
+
+def open_for_reading(path: str) -> sqlite3.Connection:
+    """Open an SQLite database that is there, and cannot be changed through this.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    import sqlite3
+
+    return sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None)

@@ -1,0 +1,270 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell which hooks have run."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: p2_hook_audit_info
+short_description: Tell which hooks have run
+version_added: 0.1.0
+description:
+  - Answers from the audit of a host what ran, for which pod, with which outcome, since when.
+  - It reads O(audit_database) if that is given, otherwise O(audit_log) and the files that it was rotated to.
+  - Where nothing has been recorded, the answer is empty, and that is no error.
+extends_documentation_fragment:
+  - p2fleet.hooks.attributes
+  - p2fleet.hooks.audit
+attributes:
+  check_mode:
+    support: full
+    details: It changes nothing in any case.
+  diff_mode:
+    support: none
+  platform:
+    support: full
+    platforms: linux
+options:
+  hook:
+    description:
+      - Only the hook of this name in C(exec/).
+    type: str
+  hook_id:
+    description:
+      - Only the hook of this id.
+    type: str
+  pod_id:
+    description:
+      - Only what ran on behalf of this pod.
+    type: str
+  event:
+    description:
+      - Only what ran on this event.
+    type: str
+    choices:
+      - preparer_init
+      - before_install
+      - after_install
+      - after_auth_fail
+      - before_launch
+      - after_launch
+      - before_uninstall
+  outcome:
+    description:
+      - Only records with this outcome.
+      - V(started) are hooks that are being executed, or were when their run died, which the next run finds out.
+    type: str
+    choices:
+      - started
+      - succeeded
+      - failed
+      - timed_out
+      - terminated
+      - killed
+      - skipped
+      - interrupted
+  run_id:
+    description:
+      - Only what this run did, as returned by M(p2fleet.hooks.p2_hook_run).
+    type: str
+  since:
+    description:
+      - Only what started at that moment or later, as an age such as V(90m), V(12h) or V(3d), or in ISO 8601, such as
+        V(2026-01-31T12:00:00Z). UTC, unless it says otherwise.
+    type: str
+  until:
+    description:
+      - Only what started at that moment or earlier, given as in O(since).
+    type: str
+  limit:
+    description:
+      - How many records to return at most; V(0) is no limit. RV(summary) covers all that match, whatever the limit.
+    type: int
+    default: 100
+  summary:
+    description:
+      - Whether to return RV(summary) as well.
+    type: bool
+    default: false
+seealso:
+  - module: p2fleet.hooks.p2_hook_run
+author:
+  - The p2fleet.hooks authors (@p2fleet)
+"""
+
+EXAMPLES = r"""
+- name: Find out which hooks failed within the last hour
+  p2fleet.hooks.p2_hook_audit_info:
+    outcome: failed
+    since: 1h
+  register: failures
+
+- name: See what the newest of them had to say
+  ansible.builtin.debug:
+    msg: "{{ failures.records[0].output }}"
+  when: failures.records
+
+- name: Get an overview of what ran for a pod today, without single records
+  p2fleet.hooks.p2_hook_audit_info:
+    pod_id: hello
+    since: 24h
+    limit: 1
+    summary: true
+"""
+
+RETURN = r"""
+records:
+  description: One dictionary for each record, the newest first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    run_id:
+      description: What the records of one run have in common.
+      type: str
+    host:
+      description: The name of the host.
+      type: str
+    event:
+      description: The event that came.
+      type: str
+    hook:
+      description: The name of the hook in C(exec/).
+      type: str
+    hook_id:
+      description: The id of the hook; null for a script that people put there.
+      type: str
+    manifest_sha:
+      description: The SHA of the manifest that the hook was installed from.
+      type: str
+    artifact_version:
+      description: The version of the artifact.
+      type: str
+    pod_id:
+      description: The id of the pod on whose behalf it ran.
+      type: str
+    pod_unique_key:
+      description: The UUID that the name of the pod's home ends in; empty for most pods.
+      type: str
+    outcome:
+      description: One of the choices of O(outcome).
+      type: str
+    reason:
+      description: Why, where the outcome does not say it all; otherwise null.
+      type: str
+    exit_code:
+      description: The exit code, null if there is none.
+      type: int
+    signal:
+      description: The name of the signal that ended the hook, null if none did.
+      type: str
+    start:
+      description: When it started, in UTC.
+      type: str
+    duration:
+      description: How long it took, in seconds; null if that is not known.
+      type: float
+    output:
+      description: The last 8 KiB of what the hook wrote.
+      type: str
+    output_truncated:
+      description: Whether it wrote more than that.
+      type: bool
+    output_held_open:
+      description: Whether it left something behind that still held its output open.
+      type: bool
+  sample:
+    - {"hook": "ensure_user_ensure_user_launch", "outcome": "failed", "start": "2026-01-31T12:00:00.000Z"}
+summary:
+  description: One dictionary for each hook of each event.
+  returned: when O(summary) is true
+  type: list
+  elements: dict
+  contains:
+    hook:
+      description: The name of the hook in C(exec/).
+      type: str
+    hook_id:
+      description: The id of the hook; null for a script that people put there.
+      type: str
+    event:
+      description: The event.
+      type: str
+    runs:
+      description: How often it ran, or should have.
+      type: int
+    outcomes:
+      description:
+        - How many records have which outcome. One that timed out has another record once it is V(terminated) or
+          V(killed).
+      type: dict
+    last_start:
+      description: When it started last, in UTC.
+      type: str
+    last_outcome:
+      description: What became of it then.
+      type: str
+    median_duration:
+      description: How long it took, in seconds; null where that is not known.
+      type: float
+    max_duration:
+      description: How long it took at most, in seconds; null where that is not known.
+      type: float
+  sample:
+    - {"hook": "ensure_user_ensure_user_launch", "event": "before_install", "runs": 3, "outcomes": {"succeeded": 3}}
+"""
+
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.p2fleet.hooks.plugins.module_utils.module import run_module
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import reading
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import AuditError
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
+
+
+def body(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    if params["limit"] < 0:
+        raise AuditError(f"limit is {params['limit']}; give a number of records, or 0 for all")
+    now = datetime.now(timezone.utc)
+    question = reading.Question(
+        **{name: params[name] for name in ("hook", "hook_id", "pod_id", "event", "outcome", "run_id")},
+        **{name: reading.moment(params[name], now) for name in ("since", "until") if params[name] is not None},
+        limit=None if params["summary"] else params["limit"] or None,
+    )
+    answer = reading.read(question, params["audit_log"], params["audit_database"])
+    for warning in answer.warnings:
+        module.warn(warning)
+    result: dict[str, Any] = {"changed": False, "records": answer.records[: params["limit"] or None]}
+    if params["summary"]:
+        result["summary"] = reading.summarise(answer.records)
+    return result
+
+
+def main() -> None:
+    run_module(
+        body,
+        argument_spec={
+            "hook": {"type": "str"},
+            "hook_id": {"type": "str"},
+            "pod_id": {"type": "str"},
+            "event": {"type": "str", "choices": list(EVENTS)},
+            "outcome": {"type": "str", "choices": list(reading.OUTCOMES)},
+            "run_id": {"type": "str"},
+            "since": {"type": "str"},
+            "until": {"type": "str"},
+            "limit": {"type": "int", "default": 100},
+            "summary": {"type": "bool", "default": False},
+            **AUDIT,
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

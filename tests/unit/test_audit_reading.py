@@ -1,0 +1,279 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import gzip
+import os
+import sqlite3
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from p2hooks.audit import Audit
+from p2hooks.audit.json_lines import JSONLines, encode
+from p2hooks.audit.pruning import prune_database, prune_log
+from p2hooks.audit.reading import Question, moment, query, read, rotated, summarise
+from p2hooks.errors import AuditError
+from support_audit import record, rows, store
+
+NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
+
+RECORDS = [
+    record(start="2026-01-31T12:00:01.000Z", hook='odd "name" \u20ac', hook_id=None),
+    record(start="2026-01-31T12:00:02.000Z", pod_id="other"),
+    record(start="2026-01-31T12:00:04.000Z", outcome="failed", exit_code=3, run_id="4"),
+    record(start="2026-01-31T12:00:03.000Z", event="after_launch", outcome="timed_out"),
+]
+
+
+class Sink:
+    """Records in one of the two sinks."""
+
+    def __init__(self, kind: str, directory: Path) -> None:
+        self.log = directory / "audit.jsonl"
+        self.database = directory / "audit.sqlite" if kind == "database" else None
+
+    def write(self, *records: dict[str, object]) -> None:
+        if self.database:
+            store(self.database, *records)
+        else:
+            for each in records:
+                assert JSONLines(str(self.log)).write(each) is None
+
+    def read(self, **question: object) -> list[dict[str, object]]:
+        answer = read(Question(**question), str(self.log), str(self.database) if self.database else None)  # type: ignore[arg-type]
+        assert answer.warnings == []
+        return answer.records
+
+
+@pytest.fixture(params=["log", "database"])
+def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Sink:
+    return Sink(request.param, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ({}, [2, 3, 1, 0]),
+        ({"limit": 2}, [2, 3]),
+        ({"hook": 'odd "name" \u20ac'}, [0]),
+        ({"hook": "odd"}, []),
+        ({"hook_id": "a"}, [2, 3, 1]),
+        ({"pod_id": "other"}, [1]),
+        ({"event": "after_launch"}, [3]),
+        ({"outcome": "failed"}, [2]),
+        ({"run_id": "4"}, [2]),
+        ({"event": "before_install", "outcome": "succeeded"}, [1, 0]),
+        ({"since": "2026-01-31T12:00:03.000Z"}, [2, 3]),
+        ({"until": "2026-01-31T12:00:02.000Z"}, [1, 0]),
+        ({"since": "2026-01-31T12:00:02.000Z", "until": "2026-01-31T12:00:03.000Z", "limit": 1}, [3]),
+    ],
+)
+def test_questions(sink: Sink, question: dict[str, object], expected: list[int]) -> None:
+    sink.write(*RECORDS)
+    assert sink.read(**question) == [RECORDS[number] for number in expected]
+
+
+def test_where_nothing_was_recorded_the_answer_is_empty(sink: Sink) -> None:
+    assert sink.read() == []
+
+
+def test_what_is_being_executed_is_part_of_the_answer(sink: Sink) -> None:
+    sink.write(*RECORDS)
+    audit = Audit(str(sink.log))
+    audit.begin("5")
+    now = record(run_id="5", start="2026-01-31T13:00:00.000Z", outcome="skipped")
+    audit.mark(now)
+    assert sink.read(limit=1) == [{**now, "outcome": "started"}]
+    assert sink.read(outcome="started") == [{**now, "outcome": "started"}]
+    assert sink.read(outcome="failed") == [RECORDS[2]]
+    audit.end()
+    assert sink.read(outcome="started") == []
+
+
+def test_a_database_can_be_read_while_a_run_has_it_open(tmp_path: Path) -> None:
+    audit = Audit(str(tmp_path / "audit.jsonl"), str(tmp_path / "audit.sqlite"))
+    audit.write(RECORDS[0])
+    audit.end()
+    assert Sink("database", tmp_path).read() == [RECORDS[0]]
+    audit.close()
+
+
+@pytest.mark.parametrize("name", ["hook", "pod_id", "event", "outcome", "run_id", "since", "until"])
+def test_the_database_answers_from_an_index_without_sorting(tmp_path: Path, name: str) -> None:
+    store(tmp_path / "audit.sqlite", *RECORDS)
+    connection = sqlite3.connect(tmp_path / "audit.sqlite")
+    sql, parameters = query(Question(**{name: "x"}, limit=10))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    connection.close()
+    index = {"pod_id": "pod", "run_id": "run", "since": "start", "until": "start"}.get(name, name)
+    assert len(plan) == 1
+    assert f"USING INDEX hook_runs_by_{index} (" in plan[0]
+
+
+@pytest.mark.parametrize("kind", ["text", "directory", "newer"])
+def test_what_cannot_be_read_is_an_error_in_one_line(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "audit.sqlite"
+    if kind == "text":
+        path.write_text("no database\n" * 1000)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        store(path, *RECORDS)
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version=99")
+        connection.close()
+    with pytest.raises(AuditError, match=rf"^{path}: [^\n]*$"):
+        Sink("database", tmp_path).read()
+
+
+# The log
+
+
+def test_rotated_files_are_read_too(tmp_path: Path) -> None:
+    sink = Sink("log", tmp_path)
+    names = ["audit.jsonl.2.gz", "audit.jsonl.1", "audit.jsonl-20260131", "audit.jsonl"]
+    for age, (name, each) in enumerate(zip(names, RECORDS)):
+        line = encode(each)
+        (tmp_path / name).write_bytes(gzip.compress(line) if name.endswith(".gz") else line)
+        os.utime(tmp_path / name, (age, age))
+    for name in ("audit.jsonl.bak", "audit.jsonl~", "audit.jsonl.1.running", "audit.jsonl.1.gz", "other.jsonl.1"):
+        (tmp_path / name).write_bytes(b"no records\n")
+    assert rotated(str(sink.log)) == [str(tmp_path / name) for name in names[:3]]
+    assert sink.read() == [RECORDS[number] for number in (2, 3, 1, 0)]
+    sink.log.unlink()
+    assert len(sink.read()) == 3
+
+
+def test_lines_that_are_no_records_are_said(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    log.write_bytes(
+        b'\n{"run_id":"1","out\n' + encode(RECORDS[0])[:90] + encode(RECORDS[1]) + b"\n" + encode(RECORDS[2])
+    )
+    answer = read(Question(), str(log))
+    assert answer.records == [RECORDS[2], RECORDS[1]]
+    assert answer.warnings == [f"{log}: 1 of its lines are no records, or were cut off"]
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(encode(RECORDS[0]) * 100)[:-30]])
+def test_a_damaged_rotated_file_is_said_and_the_rest_read(tmp_path: Path, content: bytes) -> None:
+    log = tmp_path / "audit.jsonl"
+    (tmp_path / "audit.jsonl.1.gz").write_bytes(content)
+    log.write_bytes(encode(RECORDS[2]))
+    answer = read(Question(), str(log))
+    assert answer.records[0] == RECORDS[2]
+    assert len(answer.warnings) == 1
+    assert answer.warnings[0].startswith(f"{log}.1.gz: ")
+    assert answer.warnings[0].endswith("; what follows in it is missing here")
+
+
+def test_a_directory_in_place_of_the_log_is_said(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="Is a directory"):
+        read(Question(), str(tmp_path))
+
+
+# Moments and summaries
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90m", "2026-01-31T10:30:00.000Z"),
+        ("3d", "2026-01-28T12:00:00.000Z"),
+        ("0s", "2026-01-31T12:00:00.000Z"),
+        ("2026-01-31", "2026-01-31T00:00:00.000Z"),
+        ("2026-01-31 12:30", "2026-01-31T12:30:00.000Z"),
+        ("2026-01-31T12:30:00.5Z", "2026-01-31T12:30:00.500Z"),
+        ("2026-01-31T12:30:00+02:00", "2026-01-31T10:30:00.000Z"),
+    ],
+)
+def test_moments(text: str, expected: str) -> None:
+    if text.endswith(".5Z"):
+        text = text.replace(".5Z", ".500Z")  # Python before 3.11 wants three digits
+    assert moment(text, NOW) == expected
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "3", "-1d", "1.5h", "999999w", "2026-02-30", "12:00", "9999-99"])
+def test_what_is_no_moment_is_an_error(text: str) -> None:
+    with pytest.raises(AuditError, match="is no moment; give an age such as 90m"):
+        moment(text, NOW)
+
+
+def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sink) -> None:
+    sink.write(
+        record(duration=1.0, start="2026-01-31T12:00:01.000Z"),
+        record(duration=2.0, start="2026-01-31T12:00:04.000Z", outcome="timed_out"),
+        record(duration=9.0, start="2026-01-31T12:00:04.000Z", outcome="killed"),
+        record(duration=6.0, start="2026-01-31T12:00:02.000Z", outcome="failed"),
+        record(duration=0.0, start="2026-01-31T12:00:03.000Z", outcome="skipped"),
+        record(duration=None, start="2026-01-31T12:00:03.000Z", outcome="interrupted", event="after_launch"),
+    )
+    common = {"hook": "a_b_launch", "hook_id": "a"}
+    assert summarise(sink.read()) == [
+        {
+            **common,
+            "event": "after_launch",
+            "runs": 1,
+            "outcomes": {"interrupted": 1},
+            "last_start": "2026-01-31T12:00:03.000Z",
+            "last_outcome": "interrupted",
+            "median_duration": None,
+            "max_duration": None,
+        },
+        {
+            **common,
+            "event": "before_install",
+            "runs": 4,
+            "outcomes": {"succeeded": 1, "timed_out": 1, "killed": 1, "failed": 1, "skipped": 1},
+            "last_start": "2026-01-31T12:00:04.000Z",
+            "last_outcome": "timed_out",
+            "median_duration": 2.0,
+            "max_duration": 6.0,
+        },
+    ]
+
+
+# Pruning
+
+
+def days_ago(days: float) -> str:
+    return moment(f"{int(days * 24)}h", datetime.now(timezone.utc))
+
+
+def test_what_is_older_than_three_days_leaves_the_database(tmp_path: Path) -> None:
+    path = tmp_path / "audit.sqlite"
+    ages = [10, 4, 2, 0] * 300
+    store(path, *[record(start=days_ago(age), hook=str(age)) for age in ages])
+    assert prune_database(str(path)) == 600
+    assert sorted(rows(path, "hook")) == [("0",)] * 300 + [("2",)] * 300
+    assert prune_database(str(path)) == 0
+    assert prune_database(str(path), 3600.0) == 300
+    assert prune_database(str(tmp_path / "missing")) == 0
+    assert not (tmp_path / "missing").exists()
+
+
+def test_what_cannot_be_pruned_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "audit.sqlite").mkdir()
+    with pytest.raises(AuditError, match="is no regular file"):
+        prune_database(str(tmp_path / "audit.sqlite"))
+
+
+def test_a_log_is_rotated_when_it_is_a_day_old_and_goes_when_it_is_three_days_older(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    log.write_bytes(b"torn\n" + encode(record(start=days_ago(0.5))))
+    assert prune_log(str(log)) == 0
+    assert os.listdir(tmp_path) == [log.name]
+    log.write_bytes(encode(record(start=days_ago(1.5))) + encode(record(start=days_ago(0))))
+    assert prune_log(str(log)) == 0
+    (name,) = os.listdir(tmp_path)
+    assert [str(tmp_path / name)] == rotated(str(log))
+    assert len(read(Question(), str(log)).records) == 2
+    three_days_ago = time.time() - 3 * 24 * 60 * 60
+    os.utime(tmp_path / name, (three_days_ago + 100,) * 2)
+    assert prune_log(str(log)) == 0
+    os.utime(tmp_path / name, (three_days_ago - 100,) * 2)
+    assert prune_log(str(log)) == 1
+    assert os.listdir(tmp_path) == []
