@@ -29,7 +29,7 @@ from support_run import eventually, write_script
 TOP = Path(__file__).parents[2]
 COMMAND = TOP / "bin/p2-hook"
 EVENT = "before_install"
-COMMANDS = ("bin2pod", "schedule", "unschedule", "list", "install", "run")
+COMMANDS = ("bin2pod", "schedule", "unschedule", "list", "install", "run", "audit")
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
@@ -74,8 +74,10 @@ class Host:
             words += ["--root", str(self.root)]
         if command in ("install", "list", "schedule", "unschedule"):
             words += ["--store-path", str(self.path / "store")]
+        if command in ("audit", "run"):
+            words += ["--audit-log", str(self.audit)]
         if command == "run":
-            words += ["--audit-log", str(self.audit), "--pod-root", str(self.path / "pods"), "--node", "node1"]
+            words += ["--pod-root", str(self.path / "pods"), "--node", "node1"]
         return [*self.start, *words, *more]
 
     def call(self, arguments: str, *more: str, env: dict[str, str] | None = None) -> Result:
@@ -155,7 +157,8 @@ def test_the_way_of_a_hook_from_an_executable_to_its_removal(any_host: Host) -> 
     assert [(hook["hook_id"], hook["outcome"], hook["output"]) for hook in ran["hooks"]] == [
         ("ensure_user", "succeeded", f"hello in {EVENT}\n")
     ]
-    assert '"ensure_user"' in host.audit.read_text()
+    (record,) = json.loads(host.done("audit --hook-id ensure_user --since 1h --json"))["records"]
+    assert (record["run_id"], record["outcome"]) == (ran["run_id"], "succeeded")
 
     assert host.done(f"unschedule --event {EVENT} ensure_user") == f"removed hooks/{EVENT}/ensure_user\n"
     assert host.done("install --allow-empty") == f"removed {EVENT}/ensure_user\n"
@@ -425,6 +428,39 @@ def test_running_hooks_imports_neither_libraries_nor_argparse(host: Host, argume
     assert not imported & {"yaml", "site", "consul", "argparse", "p2hooks.cli", "p2hooks.manifest.yaml"}
 
 
+@pytest.mark.parametrize("source", ["", "--audit-database audit.db"])
+def test_the_audit_tells_what_ran(host: Host, source: str) -> None:
+    assert host.done(f"audit {source}") == "nothing of that kind is on record\n"
+    host.script("a")
+    host.script("b", "exit 3")
+    for pod in ("hello", "world"):
+        host.done(f"run {EVENT} {pod} {source}")
+    header, *lines = host.done(f"audit --event {EVENT} {source}").splitlines()
+    assert header.split() == ["START", "EVENT", "POD", "HOOK", "SECONDS", "OUTCOME"]
+    shown = [re.sub(r"^\S+Z +\S+ +(\S+) +(\S+) +\d\.\d{3} +", r"\1 \2 ", line) for line in lines]
+    assert shown == [
+        "world b failed with exit code 3",
+        "world a succeeded",
+        "hello b failed with exit code 3",
+        "hello a succeeded",
+    ]
+    assert len(host.call(f"audit --limit 1 --pod hello --json {source}").data["records"]) == 1
+    assert host.call(f"audit --outcome failed --pod world --json {source}").data["records"][0]["hook"] == "b"
+    summary = host.done(f"audit --summary --since 1h {source}").splitlines()
+    assert [line.split()[:4] for line in summary[1:]] == [
+        [EVENT, "a", "2", "succeeded=2"],
+        [EVENT, "b", "2", "failed=2"],
+    ]
+    assert [each["runs"] for each in host.call(f"audit --summary --json {source}").data["summary"]] == [2, 2]
+
+
+def test_the_audit_is_read_without_libraries(host: Host) -> None:
+    host.start = [sys.executable, "-IS", "-X", "importtime", str(COMMAND)]
+    imported = set(re.findall(r"\| +(\S+)$", host.call("audit").err, re.MULTILINE))
+    assert "p2hooks.audit.reading" in imported
+    assert not imported & {"yaml", "site", "consul"}
+
+
 #: Arguments after ``run``; the second ones are left to argparse.
 READ_BY_HAND = [
     "before_install hello",
@@ -433,6 +469,7 @@ READ_BY_HAND = [
     "before_install hello --term-after 1.5 --kill-after=3e1",
     "before_install hello --term-after nan",
     "before_install hello --pod-home /a=b --pod-root=/p --pod-manifest m --node n --root r --audit-log=x=y",
+    "before_install hello --audit-database d",
     "before_install hello --node first --node last",
     "before_install 'hello world' --node 'a b'",
 ]
@@ -518,6 +555,8 @@ WRONG_USAGE = [
     ("install --max-unpacked-size many", "'many' is no size"),
     ("install --store moon", "invalid choice: 'moon'"),
     ("bin2pod", "required: EXECUTABLE"),
+    ("audit --limit -1", "expected one argument|no number of records"),
+    ("audit --outcome well", "invalid choice: 'well'"),
     ("bin2pod tool --env A", "must be a name, '=' and a value"),
     ("list --consul-token secret", "unrecognized arguments"),
 ]
@@ -537,6 +576,7 @@ ERRORS = [
     ("list --scheduled --store consul --consul-url http://127.0.0.1:1 --consul-timeout 2", "cannot be reached|library"),
     ("install a --global --local", "a: is missing"),
     ("run before_install a/b", "the id of the pod"),
+    ("audit --since yesterday", "'yesterday' is no moment"),
     ("run before_install hello --term-after 9 --kill-after 8", "term_after is 9 and kill_after 8"),
     ("run before_install hello --term-after nan", "term_after is nan"),
     ("run before_install hello --pod-manifest missing", "missing: No such file"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from . import run
-from .audit import DEFAULT_PATH, JSONLinesAudit
+from .audit import DEFAULT_PATH, Audit
 from .console import REQUIRED_FAILED, Answer, conclude, printable
 from .errors import HookError, reason_of
 from .events import EVENTS
@@ -35,6 +35,7 @@ VALUES: dict[str, Any] = {
     "term_after": 30.0,
     "kill_after": 60.0,
     "audit_log": DEFAULT_PATH,
+    "audit_database": None,
 }
 #: Options that take none.
 FLAGS = ("check", "json")
@@ -126,7 +127,7 @@ def answer(options: dict[str, Any]) -> Answer:
         layout,
         options["event"],
         pod,
-        JSONLinesAudit(options["audit_log"]),
+        Audit(options["audit_log"], options["audit_database"]),
         node=options["node"] or os.uname().nodename,
         required=options["required"],
         limits=limits,

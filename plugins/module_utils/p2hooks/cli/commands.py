@@ -18,7 +18,7 @@ from ..layout import Layout
 from ..manifest import PodManifest
 from ..store import Store
 from ..store.options import open_store, resolved
-from . import output
+from . import audit, output
 
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -276,6 +276,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "list": _list,
     "install": _install,
     "run": _run,
+    "audit": audit.answer,
 }
 
 

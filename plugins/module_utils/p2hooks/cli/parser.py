@@ -9,6 +9,8 @@ import argparse
 from typing import Any, NoReturn
 
 from .. import run_command
+from ..audit import DEFAULT_PATH
+from ..audit.reading import OUTCOMES
 from ..console import UsageError
 from ..events import EVENTS
 from ..install import DEFAULT_MAX_UNPACKED_BYTES
@@ -122,6 +124,20 @@ examples:
 exit codes:
   0    done, whatever became of hooks that are not required
   3    a required hook failed, timed out, could not be executed, or is missing
+"""
+
+
+_AUDIT = """\
+Show what ran on this host, the newest first.
+
+A hook that timed out has two records: the second one, terminated or killed, is
+written when it is gone. What is running now has the outcome started.
+"""
+_AUDIT_END = """\
+examples:
+  p2-hook audit --since 2h --outcome failed
+  p2-hook audit --pod hello --event before_install --limit 0 --json
+  p2-hook audit --since 1d --summary
 """
 
 
@@ -288,6 +304,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         "term_after": ("SECONDS", "when a hook is told to end"),
         "kill_after": ("SECONDS", "when a hook is killed, also counted from its start"),
         "audit_log": ("FILE", "where each run is recorded, as JSON lines"),
+        "audit_database": ("FILE", "an SQLite database that records it as well"),
     }
     parser.add_argument("event", metavar="EVENT", choices=EVENTS, help=_EVENTS)
     parser.add_argument("pod_id", metavar="POD_ID", type=_given, help="the pod on whose behalf the event fires")
@@ -309,6 +326,35 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
             ),
         )
     _add_check(parser, diff=False)
+
+
+def _audit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hook", metavar="NAME", type=_given, help="only the hook of this name in exec/")
+    parser.add_argument("--hook-id", metavar="ID", type=_given, help="only the hook of this id")
+    parser.add_argument(
+        "--pod", "--pod-id", dest="pod_id", metavar="POD_ID", type=_given, help="only what ran for this pod"
+    )
+    parser.add_argument("--event", metavar="EVENT", choices=EVENTS, help=f"only what ran on this event, {_EVENTS}")
+    parser.add_argument("--outcome", choices=OUTCOMES, metavar="OUTCOME", help=f"one of {', '.join(OUTCOMES)}")
+    parser.add_argument("--run-id", metavar="ID", type=_given, help="only what this run did")
+    for option, text in (("--since", "later"), ("--until", "earlier")):
+        parser.add_argument(
+            option,
+            metavar="WHEN",
+            type=_given,
+            help=f"only what started then or {text}: an age such as 90m or 3d, or a time such as 2026-01-31T12:00:00Z",
+        )
+    parser.add_argument(
+        "--limit", metavar="N", type=_count, default=100, help="show at most N records, 0 for all (default: 100)"
+    )
+    parser.add_argument("--summary", action="store_true", help="show one line for each hook of each event instead")
+    parser.add_argument(
+        "--audit-log", metavar="FILE", type=_given, default=DEFAULT_PATH,
+        help="the JSON lines to read, with the files that they were rotated to (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--audit-database", metavar="FILE", type=_given, help="the SQLite database to read in place of that"
+    )
 
 
 #: Name, one line about it, how to call it, its help, the examples at its end, and its options.
@@ -343,6 +389,13 @@ COMMANDS: dict[str, Any] = {
         _install_options,
     ),
     "run": ("run the hooks of an event", "EVENT POD_ID [OPTION...]", _RUN, _RUN_END, _run_options),
+    "audit": (
+        "show what ran",
+        "[OPTION...]",
+        _AUDIT,
+        _AUDIT_END,
+        _audit_options,
+    ),
 }
 
 
@@ -422,6 +475,12 @@ def _assignment(text: str) -> tuple[str, str]:
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} must be a name, '=' and a value")
     return name, value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of records")
+    return int(text)
 
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
