@@ -169,8 +169,11 @@ def test_a_killed_runner_leaves_word_of_the_hook_it_was_executing(tmp_path: Path
         tmp_path,
     )
     assert eventually(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()))
+    hook = int((tmp_path / "pid").read_text())
+    runner = int(Path(f"/proc/{hook}/stat").read_text().rpartition(") ")[2].split()[1])
     kill(process)
-    os.kill(int((tmp_path / "pid").read_text()), 9)
+    os.kill(runner, 9)
+    os.kill(hook, 9)
     host.script("b", "")
     host.run()
     assert host.outcomes() == [("a", "succeeded"), ("b", "interrupted"), ("a", "succeeded"), ("b", "succeeded")]

@@ -27,7 +27,6 @@ from p2hooks import run
 from p2hooks.audit import Audit
 from p2hooks.errors import ManifestError
 from p2hooks.hooked_pod import HookedPod
-from p2hooks.process import HookProcess
 from support_run import EVENT, Host, eventually, is_running, own_zombies
 
 ENGINE = str(Path(p2hooks.__file__).parent.parent)
@@ -358,6 +357,29 @@ def test_resource_limits_and_niceness_are_those_of_the_caller(host: Host) -> Non
     assert record["output"] == f"0\n333\n{os.nice(0)}\n"
 
 
+def test_a_hook_reads_nothing_and_has_three_descriptors(host: Host) -> None:
+    host.script("a", "readlink /proc/self/fd/0; cat; ls -x /proc/self/fd")
+    inheritable = [os.open("/dev/null", os.O_RDONLY), *os.pipe()]
+    for descriptor in inheritable:
+        os.set_inheritable(descriptor, True)
+    try:
+        record = host.run_one()
+    finally:
+        for descriptor in inheritable:
+            os.close(descriptor)
+    # The fourth is the one through which ls reads the directory.
+    assert record["output"].split() == ["/dev/null", "0", "1", "2", "3"]
+
+
+def test_how_hooks_end_is_known_to_a_caller_that_ignores_its_children(host: Host) -> None:
+    host.script("a", "exit 3")
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert host.run_one()["exit_code"] == 3
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
 def test_the_bytes_of_a_variable_arrive_in_any_locale(host: Host) -> None:
     host.hook("a", 'printf %s "$TEXT"', env={"TEXT": "\u20ac"})
     program = f"""
@@ -414,7 +436,8 @@ def test_a_hook_that_times_out_is_told_to_end_while_the_run_goes_on(host: Host, 
     assert eventually(lambda: ("a", "terminated") in host.outcomes())
     closing = next(record for record in host.records() if record["outcome"] == "terminated")
     assert closing["output"].endswith("bye\n")
-    changes = {name: closing[name] for name in ("outcome", "reason", "duration", "output")}
+    assert closing["exit_code"] in (0, 143)  # of the loop's last command, which may have been told to end as well
+    changes = {name: closing[name] for name in ("outcome", "reason", "duration", "output", "exit_code")}
     assert {**report.hooks[0], **changes} == closing
     assert closing["duration"] >= report.hooks[0]["duration"]
     assert closing["reason"] is None
@@ -526,7 +549,7 @@ def test_many_runs_leave_no_zombie_and_no_descriptor(host: Host, pids: Path) -> 
     for dummy in range(200):
         host.run()
     assert os.listdir("/proc/self/fd") == descriptors
-    assert own_zombies() == children
+    assert len(own_zombies() - children) <= 1  # the last runner, if it was not quick enough
 
     (host.path / "slow").touch()
     for dummy in range(5):
@@ -537,84 +560,52 @@ def test_many_runs_leave_no_zombie_and_no_descriptor(host: Host, pids: Path) -> 
 
     def reaped() -> bool:
         host.run()
-        return not own_zombies()
+        return len(own_zombies()) <= 1
 
     assert eventually(reaped)
 
 
-class Stuck(HookProcess):
-    """A hook that has been running for some time and ends in its own way; nothing of it is real."""
-
-    def __init__(self, running_for: float, looks_until_end: float) -> None:
-        self.started = monotonic() - running_for
-        self.ended = self.status = None
-        self.output_held_open = False
-        self.looks_until_end = looks_until_end
-        self.calls: list[str] = []
-
-    def wait(self, until: float) -> bool:
-        return False
-
-    def terminate(self) -> None:
-        self.calls.append("terminate")
-
-    def kill(self) -> None:
-        self.calls.append("kill")
-
-    def is_alive(self) -> bool:
-        self.looks_until_end -= 1
-        return self.looks_until_end >= 0
-
-    def drain(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-    @property
-    def output(self) -> tuple[str, bool]:
-        return "", False
-
-    @property
-    def descriptors(self) -> set[int]:
-        return set()
-
-
-def run_stuck(host: Host, processes: list[Stuck]) -> run.RunReport:
-    for number in range(len(processes)):
-        host.script(str(number), "")
-    return host.run(term=30, kill=60, spawn=lambda path, env: processes[int(os.path.basename(path))])
-
-
-def test_ten_stuck_hooks_are_told_to_end_and_left_to_a_process_that_stays_behind(host: Host) -> None:
-    # Each is looked at twice for every hook that comes after it, and once more when the run is over.
-    processes = [Stuck(running_for=31, looks_until_end=2 * (9 - number) + 3) for number in range(10)]
-    report = run_stuck(host, processes)
+def test_ten_stuck_hooks_are_told_to_end_and_killed_by_processes_that_stay_behind(host: Host, pids: Path) -> None:
+    for number in range(10):
+        host.script(str(number), f"trap '' TERM; echo $$ >>{pids}; while :; do sleep 1; done")
+    start = monotonic()
+    report = host.run(term=0.1, kill=1.5)
+    assert monotonic() - start < 2.5
     assert [outcome for dummy, outcome in names_and_outcomes(report)] == ["timed_out"] * 10
-    # What the process that stays behind does to them is done to its own copies.
-    assert [process.calls for process in processes] == [["terminate", "close"]] * 10
     assert eventually(lambda: len(host.outcomes()) == 20)
-    assert sorted(host.outcomes()[10:]) == [(str(number), "terminated") for number in range(10)]
+    assert sorted(host.outcomes()[10:]) == [(str(number), "killed") for number in range(10)]
+    assert not any(is_running(pid) for pid in pids_in(pids))
 
 
-def test_hooks_whose_second_limit_is_over_are_killed_by_the_run_itself(host: Host) -> None:
-    processes = [Stuck(running_for=61, looks_until_end=float("inf")) for dummy in range(3)]
-    run_stuck(host, processes)
-    assert [process.calls for process in processes] == [["terminate", "kill", "close"]] * 3
-    assert host.outcomes() == [(str(number), outcome) for number in range(3) for outcome in ("timed_out", "killed")]
+def refuse_to_fork() -> int:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def test_where_no_process_can_be_had_the_run_stays_until_its_hooks_have_ended(
+def test_where_no_process_can_be_had_hooks_are_skipped(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fork", refuse_to_fork)
+    host.script("a", "")
+    report = host.run(required=["a"])
+    assert names_and_outcomes(report) == [("a", "skipped")]
+    assert report.hooks[0]["reason"].startswith("could not be started: Resource temporarily unavailable")
+    assert host.records() == report.hooks
+    assert len(report.required_failures) == 1
+
+
+def test_where_no_process_can_be_had_for_its_end_the_run_stays_until_a_hook_has_ended(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fork() -> int:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    fork = os.fork
 
-    monkeypatch.setattr(os, "fork", fork)
-    process = Stuck(running_for=31, looks_until_end=4)
-    run_stuck(host, [process])
-    assert process.calls == ["terminate", "kill", "close"]
-    assert host.outcomes() == [("0", "timed_out"), ("0", "terminated")]
+    def fork_once() -> int:
+        monkeypatch.setattr(os, "fork", refuse_to_fork)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", fork_once)
+    host.script("a", "trap '' TERM; sleep 20")
+    host.script("b", "")
+    report = host.run(term=0.1, kill=0.4)
+    assert names_and_outcomes(report) == [("a", "timed_out"), ("b", "succeeded")]
+    assert host.outcomes() == [("a", "timed_out"), ("a", "killed"), ("b", "succeeded")]
 
 
 # Required hooks

@@ -8,17 +8,23 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-from collections.abc import Callable, Iterator, Sequence
 from time import gmtime, monotonic, sleep, strftime, time
-from typing import Any
 
-from . import envdir, install_record, vetting
-from .audit import Audit
+from . import envdir, install_record, process_tree, vetting
+from .audit import INTERRUPTED, Audit
 from .errors import HookRefused, reason_of, shown
 from .events import check_event
 from .hooked_pod import HookedPod
 from .layout import Layout, link_target
-from .process import HookProcess, Surroundings, TimeLimits, detach, exit_of, fork_supervisor, reap_left_behind
+from .process import HookProcess, TimeLimits, exit_of
+from .runner import DONE, run_apart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from .runner import Messages
 
 SUCCEEDED, FAILED, TIMED_OUT, SKIPPED = "succeeded", "failed", "timed_out", "skipped"
 #: How a hook that timed out came to its end, in the record that closes it.
@@ -141,8 +147,9 @@ def run(
 ) -> RunReport:
     """Run the hooks of ``event`` for ``pod``, one after the other, and record each in ``audit``.
 
-    Whatever a hook does, the others run, and this returns: a hook is told to end when the first of ``limits`` is
-    over, and the run goes on; at the second it is killed, by a process that stays behind where the run is over by then.
+    Whatever a hook does, the others run, and this returns: when the first of ``limits`` is over, everything that the
+    hook started is told to end, and the run goes on; at the second what is left of it is killed, even if the run, or
+    whoever asked for it, is over by then.
 
     Args:
         node: the name of this host.
@@ -153,23 +160,37 @@ def run(
         ManifestError: there is no such event.
         OSError: a directory of hooks cannot be read.
     """
-    reap_left_behind()
     report = RunReport(os.urandom(8).hex())
-    with Surroundings(), pod:
+    hooks = hooks_of(layout, event)
+    with pod:
+        one_run = _Run(event, pod, audit, node, limits or TimeLimits(), spawn, report.run_id)
+        try:
+            messages = run_apart(lambda messages: one_run.run(hooks, messages)) if hooks else [DONE]
+        except OSError as error:
+            messages = one_run.skip(hooks, f"could not be started: {reason_of(error)}; see what uses this host up")
         if pod.warning:
             report.warnings.append(pod.warning)
-        one_run = _Run(event, pod, audit, node, limits or TimeLimits(), spawn, report)
-        hooks = hooks_of(layout, event)
-        report.warnings += audit.begin(report.run_id)
-        for hook in hooks:
-            one_run.run_hook(hook)
-        one_run.finish()
-        report.warnings += audit.end()
+    running = None
+    for kind, value in messages:
+        if kind == "started":
+            running = value
+        elif kind == "record":
+            report.hooks.append(value)
+            running = None
+        elif kind == "warnings":
+            report.warnings += value
+    if messages[-1:] != [DONE]:
+        report.warnings += ["the process that runs hooks was killed; what had not run by then did not run"]
+        report.warnings += audit.close_dead_runs()
+        if running:
+            report.hooks.append({**running, "outcome": INTERRUPTED, "reason": "the process that ran it was killed"})
     report.required_failures = list(required_failures(report.hooks, required))
     return report
 
 
 class _Run:
+    """The run of one event, in a process of its own."""
+
     def __init__(
         self,
         event: str,
@@ -178,7 +199,7 @@ class _Run:
         node: str,
         limits: TimeLimits,
         spawn: Callable[[str, dict[str, str]], HookProcess],
-        report: RunReport,
+        run_id: str,
     ) -> None:
         self._event = event
         self._pod = pod
@@ -186,17 +207,32 @@ class _Run:
         self._node = node
         self._limits = limits
         self._spawn = spawn
-        self._report = report
+        self._run_id = run_id
         self._common_variables = {"PATH": _PATH, "HOME": _home(), "LANG": "C.UTF-8"}
         self._run_variables = {"HOOK_EVENT": event, "HOOKED_NODE": node, **pod.variables}
-        #: Hooks that were told to end, with their records; they may take until ``kill_after``.
-        self._overdue: list[tuple[HookProcess, dict[str, Any]]] = []
+        #: What hooks left behind that ended in time: their daemons, which are left alone.
+        self._spared: set[int] = set()
 
-    def run_hook(self, hook: Hook) -> None:
-        self._tend_overdue()
+    def run(self, hooks: Sequence[Hook], messages: Messages) -> None:
+        """Run ``hooks``, telling of each in ``messages``."""
+        self._messages = messages
+        self._warn(self._audit.begin(self._run_id))
+        for hook in hooks:
+            self._run_hook(hook)
+        self._warn(self._audit.end())
+
+    def skip(self, hooks: Sequence[Hook], reason: str) -> list[tuple[str, Any]]:
+        """Record that ``hooks`` could not be run; return what :meth:`run` would have told."""
+        messages: list[tuple[str, Any]] = []
+        for hook in hooks:
+            record = {**self._new_record(hook), "reason": reason}
+            messages += [("warnings", self._audit.write(record)), ("record", record)]
+        return [*messages, ("warnings", self._audit.end()), DONE]
+
+    def _new_record(self, hook: Hook) -> dict[str, Any]:
         manifest_sha, version = hook.versions()
-        record: dict[str, Any] = {
-            "run_id": self._report.run_id,
+        return {
+            "run_id": self._run_id,
             "host": self._node,
             "event": self._event,
             "hook": hook.name,
@@ -206,7 +242,7 @@ class _Run:
             "pod_id": self._pod.id,
             "pod_unique_key": self._pod.unique_key,
             "outcome": SKIPPED,
-            "reason": hook.obstacle(),
+            "reason": None,
             "exit_code": None,
             "signal": None,
             "start": _timestamp(time()),
@@ -215,91 +251,101 @@ class _Run:
             "output_truncated": False,
             "output_held_open": False,
         }
-        if record["reason"] is None:
-            self._execute(hook, record)
-        self._report.hooks.append(record)
-        self._write(record)
 
-    def _write(self, record: dict[str, Any]) -> None:
-        self._report.warnings += self._audit.write(record)
+    def _run_hook(self, hook: Hook) -> None:
+        record = self._new_record(hook)
+        record["reason"] = hook.obstacle()
+        overdue = self._execute(hook, record) if record["reason"] is None else None
+        self._warn(self._audit.write(record))
+        self._messages.send("record", record)
+        if overdue:
+            self._go_on_without(overdue, record)
 
-    def _execute(self, hook: Hook, record: dict[str, Any]) -> None:
+    def _warn(self, warnings: list[str]) -> None:
+        if warnings:
+            self._messages.send("warnings", warnings)
+
+    def _execute(self, hook: Hook, record: dict[str, Any]) -> HookProcess | None:
+        """Run ``hook`` and complete its ``record``; return its process if it did not end in time."""
         environment = {**self._common_variables, **hook.variables, "HOOK": hook.stage, **self._run_variables}
-        self._report.warnings += self._audit.mark(record)
+        self._warn(self._audit.mark(record))
+        self._messages.send("started", record)
         try:
             process = self._spawn(hook.executable, environment)
         except (OSError, ValueError) as error:  # ValueError: a name or value that no environment can hold
             record["reason"] = _refusal(error, hook.path)
-            return
-        ended = self._wait(process)
+            return None
+        ended = process.wait(process.started + self._limits.term_after)
         record["duration"] = round((process.ended or monotonic()) - process.started, 4)
         record["output"], record["output_truncated"] = process.output
         record["output_held_open"] = process.output_held_open
-        if ended:
-            record["exit_code"], record["signal"] = exit_of(process.status)
-            record["outcome"] = FAILED if process.status else SUCCEEDED
-            process.close()
-        else:
-            process.terminate()
+        if not ended:
             record["outcome"] = TIMED_OUT
             record["reason"] = f"still running after {self._limits.term_after:g} s, so it was sent SIGTERM"
-            self._overdue.append((process, record))
-
-    def _wait(self, process: HookProcess) -> bool:
-        deadline = process.started + self._limits.term_after
-        while not process.wait(min(deadline, monotonic() + _GRACE_STEP) if self._overdue else deadline):
-            self._tend_overdue()
-            if monotonic() >= deadline:
-                return False
-        return True
-
-    def _tend_overdue(self) -> None:
-        """Close the books on overdue hooks that have ended, and kill those whose last moment has come."""
-        self._overdue = [(process, record) for process, record in self._overdue if not self._is_over(process, record)]
-
-    def _is_over(self, process: HookProcess, record: dict[str, Any]) -> bool:
-        alive = process.is_alive()
-        process.drain()  # after that look, so that last words are not lost
-        if alive and monotonic() < process.started + self._limits.kill_after:
-            return False
-        process.kill()  # in any case, since what forks and ends, again and again, does not look alive
-        ending = {
-            "outcome": KILLED if alive else TERMINATED,
-            "reason": None,
-            "duration": round(monotonic() - process.started, 4),
-        }
-        output, truncated = process.output
+            return process
+        record["exit_code"], record["signal"] = exit_of(process.status)
+        record["outcome"] = FAILED if process.status else SUCCEEDED
         process.close()
-        self._write({**record, **ending, "output": output, "output_truncated": truncated})
-        return True
+        self._spare(process_tree.children())
+        return None
 
-    def finish(self) -> None:
-        """Leave the hooks that are overdue to a process that outlives this one, if there are any."""
-        self._tend_overdue()
-        if not self._overdue:
-            return
-        self._report.warnings += self._audit.before_fork()
+    def _spare(self, pids: set[int]) -> None:
+        if pids != self._spared:
+            self._spared = pids
+            self._messages.send("spared", list(pids))
+
+    def _go_on_without(self, process: HookProcess, record: dict[str, Any]) -> None:
+        """Divide in two: a child, in which this returns, goes on with the run, and this process sees to the hook's end.
+
+        That way whatever has no parent any more comes to the process that knows which hook it belongs to.
+        """
+        process_tree.terminate(self._spared)
+        self._warn(self._audit.before_fork())
         try:
-            is_supervisor = fork_supervisor() == 0
-        except OSError:  # the system has no process left, so this one has to stay
-            self._await_overdue()
+            successor = os.fork()
+        except OSError:  # the system has no process left, so the run has to wait
+            self._end(process, record, self._audit, self._spared)
             return
-        if not is_supervisor:
-            for process, dummy in self._overdue:
-                process.close()
+        if successor == 0:
+            process_tree.become_subreaper()
+            self._spared = set()
+            process.close()
             return
         try:
-            detach(keep={descriptor for process, dummy in self._overdue for descriptor in process.descriptors})
-            self._audit = self._audit.in_child()
-            self._await_overdue()
-            self._audit.end()
+            self._messages.close()
+            audit = self._audit.in_child()
+            self._end(process, record, audit, self._spared | {successor})
+            audit.end()
+            os.waitpid(successor, 0)  # or it would become a child of the caller, which knows nothing of it
         finally:
             os._exit(0)
 
-    def _await_overdue(self) -> None:
-        while self._overdue:
-            sleep(_GRACE_STEP)
-            self._tend_overdue()
+    def _end(self, process: HookProcess, record: dict[str, Any], audit: Audit, spared: set[int]) -> None:
+        """Wait for everything that an overdue hook started to end, kill it when it is time, and close the record."""
+        deadline = process.started + self._limits.kill_after
+        outcome = TERMINATED
+        while not process_tree.is_empty(spared):
+            if monotonic() >= deadline:
+                process_tree.kill(spared)
+                outcome = KILLED
+                break
+            step = min(deadline, monotonic() + _GRACE_STEP)
+            if process.wait(step):  # what it left behind is not worth a busy loop
+                sleep(max(0.0, step - monotonic()))
+        process.wait(monotonic())
+        output, truncated = process.output
+        exit_code, signal = exit_of(process.status)
+        ending = {
+            "outcome": outcome,
+            "reason": None,
+            "exit_code": exit_code,
+            "signal": signal,
+            "duration": round(monotonic() - process.started, 4),
+            "output": output,
+            "output_truncated": truncated,
+        }
+        audit.write({**record, **ending})
+        process.close()
 
 
 def required_failures(records: list[dict[str, Any]], required: Sequence[str]) -> Iterator[str]:

@@ -41,6 +41,10 @@ class Audit:
     def begin(self, run_id: str) -> list[str]:
         """Prepare for the run ``run_id``, and close what runs that died have left; return warnings."""
         self._mark = RunningMark(self._log.path, run_id)
+        return self.close_dead_runs()
+
+    def close_dead_runs(self) -> list[str]:
+        """Close what runs that died have left; return warnings."""
         warnings: list[str] = []
         for record in end_of_dead_runs(self._log.path):
             warnings += self._interrupt(record)
@@ -83,7 +87,9 @@ class Audit:
         return warnings
 
     def in_child(self) -> Audit:
-        """Return an audit for a child that was forked after :meth:`before_fork`; it has nothing to do with the run."""
+        """Return an audit for one of two processes after a fork, the other of which goes on with the run."""
+        if self._mark:
+            self._mark.leave()
         return Audit(self._log.path, self._database.path if self._database else None)
 
     def _interrupt(self, record: dict[str, Any]) -> list[str]:

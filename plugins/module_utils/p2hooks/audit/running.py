@@ -77,6 +77,12 @@ class RunningMark:
         os.close(self._descriptor)
         self._descriptor = None
 
+    def leave(self) -> None:
+        """Leave the file to another process, which has got it by a fork."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
     def _create(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:

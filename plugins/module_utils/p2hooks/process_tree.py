@@ -1,0 +1,107 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finding and ending everything that a process started, whatever it did to get away.
+
+A process group misses who changed it, a session who called setsid(2), and both miss a double fork. So the process
+that starts hooks becomes a *child subreaper* (prctl(2)): whoever loses its parent becomes its child, so a tree has come
+to its end when none of its members is our child any more. That needs no cgroup, and holds in every container.
+"""
+
+from __future__ import annotations
+
+import os
+from _signal import SIGCONT, SIGKILL, SIGTERM
+from time import monotonic, sleep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+#: A tree may grow while it is being killed; for so many seconds that is tried again.
+_KILL_PATIENCE = 5.0
+
+
+def become_subreaper(wanted: bool = True) -> bool:
+    """Have the orphans among our descendants become our children, or no longer; children do not inherit this.
+
+    Returns:
+        Whether the system could do that.
+    """
+    try:
+        # What ctypes itself is made of; importing all of that would cost every run of hooks two milliseconds.
+        import _ctypes
+
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        result: int = _ctypes.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0))
+    except (ImportError, AttributeError, OSError):
+        return False
+    return result == 0
+
+
+def children() -> set[int]:
+    """Return our own children, those included that have ended and were not waited for."""
+    return set(_children_of(os.getpid()))
+
+
+def is_empty(spared: Collection[int]) -> bool:
+    """Tell whether none of our children is alive but ``spared``, and so nothing that any of the others started."""
+    return not any(True for pid in children() if pid not in spared and _is_alive(pid))
+
+
+def terminate(spared: Collection[int]) -> None:
+    """Ask everything below us to end, also what is stopped, but for ``spared`` and what is below them."""
+    pids = list(_tree(spared))
+    for number in (SIGTERM, SIGCONT):
+        for pid in pids:
+            _send(pid, number)
+
+
+def kill(spared: Collection[int]) -> bool:
+    """End everything below us but ``spared`` and what is below them; tell whether that is so now."""
+    deadline = monotonic() + _KILL_PATIENCE
+    while not is_empty(spared):
+        for pid in list(_tree(spared)):
+            _send(pid, SIGKILL)
+        if monotonic() >= deadline:
+            return False
+        sleep(0.001)  # whoever lost its parent by this is ours by then
+    return True
+
+
+def _tree(spared: Collection[int]) -> Iterator[int]:
+    pids = [os.getpid()]
+    for parent in pids:
+        found = [pid for pid in _children_of(parent) if pid not in spared]
+        yield from found
+        pids += found
+
+
+def _children_of(pid: int) -> list[int]:
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+                found += [int(child) for child in (file.read() or b"").split()]
+    except OSError:  # it has ended meanwhile
+        pass
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            stat = file.read() or b""
+    except OSError:
+        return False
+    # proc(5): the state follows the command, which is in parentheses and may hold any byte
+    return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] not in (b"Z", b"X")
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:  # it has ended meanwhile, or belongs to another user, and we are not root
+        return

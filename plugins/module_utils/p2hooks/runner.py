@@ -1,0 +1,166 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that runs hooks, apart from the one that asked for it.
+
+Whichever of the two is killed, the other one sees to it that limits hold. The runner does not depend on its caller:
+it goes on when that dies, and stays behind when a hook outlives the run. If the runner dies, what it was running
+becomes the caller's, which ends it.
+"""
+
+from __future__ import annotations
+
+import _signal
+import marshal
+import os
+import select
+
+from .errors import HookError, reason_of
+from .process_tree import become_subreaper, children, kill
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+#: The last message of a runner that was not killed.
+DONE: tuple[str, Any] = ("done", None)
+
+_CHUNK = 65536
+_LENGTH_BYTES = 4
+
+#: Runners that had not ended when their caller was done with them: they see to the end of hooks.
+_staying: set[int] = set()
+
+
+class Messages:
+    """What a runner tells its caller while it is at work."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def send(self, kind: str, value: Any) -> None:
+        """Tell the caller of ``value``, which is made of Python's basic types, if there still is a caller."""
+        content = marshal.dumps((kind, value))
+        message = len(content).to_bytes(_LENGTH_BYTES, "little") + content
+        try:
+            while message:
+                message = message[os.write(self._descriptor, message) :]
+        except BrokenPipeError:
+            return
+
+    def wait_for_caller(self) -> None:
+        """Wait until the caller has heard everything, or is gone."""
+        poller = select.poll()
+        poller.register(self._descriptor, 0)  # which leaves POLLERR: nobody has the other end any more
+        poller.poll()
+
+    def close(self) -> None:
+        """Tell no more."""
+        os.close(self._descriptor)
+
+
+def run_apart(work: Callable[[Messages], None]) -> list[tuple[str, Any]]:
+    """Call ``work`` in a runner, and return what it told, by kind and value, in that order.
+
+    The last one is of the kind ``done`` unless the runner was killed. In that case nothing is left of what it started,
+    but for the process ids that it told to spare, as ``spared``.
+
+    Raises:
+        HookError: ``work`` did.
+        OSError: the system has no process or descriptor left.
+    """
+    _reap()
+    already_there = children()
+    read_end, write_end = os.pipe()
+    become_subreaper()
+    try:
+        runner = os.fork()
+    except OSError:
+        become_subreaper(False)
+        os.close(read_end)
+        os.close(write_end)
+        raise
+    if runner == 0:
+        _be_the_runner(work, write_end)
+    os.close(write_end)
+    _staying.add(runner)
+    messages = _read(read_end)
+    if messages[-1:] != [DONE]:
+        spared = [value for kind, value in messages if kind == "spared"]
+        kill(already_there.union(*spared))
+    become_subreaper(False)
+    os.close(read_end)  # the runner waits for this, or what it leaves behind would become ours
+    _reap()
+    for kind, value in messages:
+        if kind == "error":
+            raise HookError(value)
+    return messages
+
+
+def _be_the_runner(work: Callable[[Messages], None], descriptor: int) -> None:
+    try:
+        _detach(keep=descriptor)
+        become_subreaper()
+        messages = Messages(descriptor)
+        try:
+            work(messages)
+        except HookError as error:
+            messages.send("error", str(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            messages.send("error", f"{where}{reason_of(error)}, while hooks were run; see to it, then run this again")
+        messages.send(*DONE)
+        messages.wait_for_caller()
+    finally:
+        os._exit(0)  # whatever the caller has set up to happen at its own exit, it happens there
+
+
+def _detach(keep: int) -> None:
+    """Let go of the caller: its terminal, descriptors, working directory and signals; nobody has to wait for us."""
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in {0, 1, 2} - {keep}:  # a caller without standard streams may have got one of them back as the pipe
+        os.dup2(null, descriptor)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != keep:
+            try:
+                os.close(int(name))
+            except OSError:  # the descriptor of the listing itself, closed by now
+                continue
+    os.chdir("/")
+    os.umask(0o022)
+    # Where it is ignored, the system throws away how children ended.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    # Not stopped by what stops the caller; hooks start with all of these as usual.
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+        _signal.signal(number, _signal.SIG_IGN)
+
+
+def _read(descriptor: int) -> list[tuple[str, Any]]:
+    """Return the messages up to ``done``, or to the end of a runner that was killed."""
+    messages: list[tuple[str, Any]] = []
+    unread = b""
+    while messages[-1:] != [DONE]:
+        chunk = os.read(descriptor, _CHUNK)
+        if not chunk:
+            break
+        unread += chunk
+        while len(unread) >= _LENGTH_BYTES:
+            end = _LENGTH_BYTES + int.from_bytes(unread[:_LENGTH_BYTES], "little")
+            if len(unread) < end:
+                break
+            messages.append(marshal.loads(unread[_LENGTH_BYTES:end]))  # noqa: S302 (our own child wrote it)
+            unread = unread[end:]
+    return messages
+
+
+def _reap() -> None:
+    """Wait for the runners that have ended, so that no zombies pile up."""
+    for pid in list(_staying):
+        try:
+            ended, dummy = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else has waited for it
+            ended = pid
+        if ended:
+            _staying.remove(pid)
