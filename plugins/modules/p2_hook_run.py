@@ -14,6 +14,7 @@ description:
   - Fires an event for a pod. The global hooks and those of the event run one after the other, in order of their names.
   - A hook that fails, times out or cannot be executed changes nothing for the caller, but for a warning. The only
     exception are hooks named in O(required).
+  - A hook that another user could have changed is not executed.
   - Every run of a hook is recorded in O(audit_log), and in O(audit_database) if that is given.
   - Where no hooks are installed, nothing runs, and that is no error.
 extends_documentation_fragment:
@@ -77,13 +78,13 @@ options:
     default: []
   term_after:
     description:
-      - Seconds after which a hook is sent SIGTERM, and the run goes on with the next one.
+      - Seconds after which everything that a hook started is sent SIGTERM, and the run goes on with the next one.
     type: float
     default: 30.0
   kill_after:
     description:
-      - Seconds, also from its start, after which a hook that is still there is sent SIGKILL, even if the run is over
-        by then.
+      - Seconds, also from its start, after which what is left of a hook is sent SIGKILL, even if the run is over by
+        then, or was itself killed.
     type: float
     default: 60.0
 seealso:
@@ -134,7 +135,9 @@ hooks:
       description: The id of the hook; null for a script that people put there.
       type: str
     outcome:
-      description: One of V(succeeded), V(failed), V(timed_out) and V(skipped).
+      description:
+        - One of V(succeeded), V(failed), V(timed_out), V(skipped), and V(interrupted), if the process that ran the hook
+          was killed.
       type: str
     reason:
       description: Why the hook was skipped, or what happened when it timed out; otherwise null.

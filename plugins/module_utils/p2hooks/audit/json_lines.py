@@ -63,7 +63,7 @@ def decode(line: bytes) -> dict[str, Any] | None:
     """
     import json  # not on the way of running hooks
 
-    for start in {0, max(0, line.rfind(RECORD_START))}:
+    for start in (0, max(0, line.rfind(RECORD_START))):
         try:
             record = json.loads(line[start:])
         except (ValueError, RecursionError):
