@@ -29,7 +29,7 @@ DONE: tuple[str, Any] = ("done", None)
 _CHUNK = 65536
 _LENGTH_BYTES = 4
 
-#: Runners that had not ended when their caller was done with them: they see to the end of hooks.
+#: Children that nobody else waits for: runners, some of which stay to see to the end of hooks, and what they left us.
 _staying: set[int] = set()
 
 
@@ -90,6 +90,8 @@ def run_apart(work: Callable[[Messages], None]) -> list[tuple[str, Any]]:
         spared = [value for kind, value in messages if kind == "spared"]
         kill(already_there.union(*spared))
     become_subreaper(False)
+    # Besides the runner, what an earlier one that stayed behind has left us with when it ended.
+    _staying.update(children() - already_there)
     os.close(read_end)  # the runner waits for this, or what it leaves behind would become ours
     _reap()
     for kind, value in messages:
@@ -156,7 +158,7 @@ def _read(descriptor: int) -> list[tuple[str, Any]]:
 
 
 def _reap() -> None:
-    """Wait for the runners that have ended, so that no zombies pile up."""
+    """Wait for those of our children that have ended and nobody else waits for, so that no zombies pile up."""
     for pid in list(_staying):
         try:
             ended, dummy = os.waitpid(pid, os.WNOHANG)
