@@ -179,8 +179,8 @@ def test_the_default_location_is_a_url_whatever_the_directory_is_called(executab
 
 def test_paths_may_be_relative(executable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    pod = bin2pod.build("ensure_user", "work")
-    assert pod.tar_path.startswith(f"{tmp_path}/work/ensure_user_")
+    pod = bin2pod.build("ensure_user", "built")
+    assert pod.tar_path.startswith(f"{tmp_path}/built/ensure_user_")
 
 
 def refusal(error: type[Exception], executable: Path, work_dir: Path, **options: Any) -> str:

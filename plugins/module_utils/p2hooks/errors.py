@@ -16,7 +16,6 @@
         StoreConflict         somebody else changed a key since it was read
       HookRefused           a hook is unsafe or cannot be executed, so it is skipped
       AuditError            the audit cannot be read or changed
-      RequiredHookError     a required hook is missing, could not run, or did not succeed
 
 A message is one line that says where, what, and what to do. The faces (modules, the command) show it as it is.
 """
@@ -66,10 +65,6 @@ class HookRefused(HookError):
 
 class AuditError(HookError):
     """The audit cannot be read or changed; a run that cannot write it has a warning instead."""
-
-
-class RequiredHookError(HookError):
-    """A required hook is missing, could not be executed, or did not succeed."""
 
 
 def shown(value: object, limit: int = 80) -> str:
