@@ -14,11 +14,13 @@ options:
   audit_log:
     description:
       - The log of JSON lines, one for each time that a hook ran.
+      - If it is not set, the value in the configuration file is used, and without one
+        V(/var/log/p2-hook/audit.jsonl).
     type: path
-    default: /var/log/p2-hook/audit.jsonl
   audit_database:
     description:
-      - An SQLite database that has the same records, for quick answers where there are many. By default there is none.
+      - An SQLite database that has the same records, for quick answers where there are many.
+      - If it is not set, the value in the configuration file is used, and without one there is no database.
       - A local file system is needed, since SQLite cannot share such a database over a network.
     type: path
 """

@@ -14,6 +14,6 @@ options:
   root:
     description:
       - The directory below which hooks are installed, as C(pods/), and from which they run, as C(exec/).
+      - If it is not set, the value in the configuration file is used, and without one V(/data/hooks).
     type: path
-    default: /data/hooks
 """

@@ -17,66 +17,75 @@ options:
       - V(directory) is for one machine, a shared mount, or a git checkout; it needs no server.
       - V(consul) is for a fleet. It needs the Python library C(consul) on the host where the module runs,
         which is what both C(py-consul) and C(python-consul) install.
+      - If it is not set, the value in the configuration file is used, and without one V(directory).
     type: str
     choices: [directory, consul]
-    default: directory
   store_path:
     description:
       - The directory of O(store=directory). Scheduling creates it.
       - Whoever can write to it becomes root on the hosts that install from it, so it is refused where that is anybody
         but root and the user who runs the module.
+      - If it is not set, the value in the configuration file is used, and without one V(/data/hooks/store).
     type: path
-    default: /data/hooks/store
   consul_url:
     description:
       - The address of Consul, for O(store=consul), such as V(https://consul.example.com:8501).
       - If it is not set, the environment variable E(CONSUL_HTTP_ADDR) is used where the module runs, with
-        E(CONSUL_HTTP_SSL), and if that is not set, V(http://127.0.0.1:8500).
+        E(CONSUL_HTTP_SSL); if that is not set either, the value in the configuration file, and without one
+        V(http://127.0.0.1:8500).
     type: str
   consul_token:
     description:
       - The ACL token. Installing needs C(read) for C(key_prefix "hooks/"), and scheduling needs C(write) for it. Where
         artifacts are uploaded, both need the same for C(key_prefix "hooks-artifacts/").
       - If neither it nor O(consul_token_file) is set, the environment variables E(CONSUL_HTTP_TOKEN) and
-        E(CONSUL_HTTP_TOKEN_FILE) are used, the first one that is set.
+        E(CONSUL_HTTP_TOKEN_FILE) are used, the first one that is set, and then the O(consul_token_file) of the
+        configuration file, which cannot have the token itself.
     type: str
   consul_token_file:
     description:
       - A file, on the host where the module runs, that holds the ACL token.
+      - For where it is not set, see O(consul_token).
     type: path
   consul_ca_path:
     description:
       - The CA certificates that Consul's own certificate is checked against, a file or a directory.
-      - If it is not set, the environment variable E(CONSUL_CACERT) is used, if that is set.
+      - If it is not set, the environment variable E(CONSUL_CACERT) is used, and then the value in the configuration
+        file.
     type: path
   consul_client_cert:
     description:
       - Our certificate, for a Consul that demands one.
-      - If it is not set, the environment variable E(CONSUL_CLIENT_CERT) is used, if that is set.
+      - If it is not set, the environment variable E(CONSUL_CLIENT_CERT) is used, and then the value in the
+        configuration file.
     type: path
   consul_client_key:
     description:
       - The private key of O(consul_client_cert), if it is not in the same file.
-      - If it is not set, the environment variable E(CONSUL_CLIENT_KEY) is used, if that is set.
+      - If it is not set, the environment variable E(CONSUL_CLIENT_KEY) is used, and then the value in the configuration
+        file.
     type: path
   consul_validate_certs:
     description:
       - Whether to check Consul's certificate at all.
-      - If it is not set, the environment variable E(CONSUL_HTTP_SSL_VERIFY) is used, if that is set.
+      - If it is not set, the environment variable E(CONSUL_HTTP_SSL_VERIFY) is used, then the value in the
+        configuration file, and without one V(true).
     type: bool
-    default: true
   consul_datacenter:
     description:
-      - The datacenter whose keys are meant; by default that of the agent that is asked.
+      - The datacenter whose keys are meant.
+      - If it is not set, the value in the configuration file is used, and without one the datacenter of the agent that
+        is asked.
     type: str
   consul_namespace:
     description:
       - The namespace, in Consul Enterprise.
-      - If it is not set, the environment variable E(CONSUL_NAMESPACE) is used, if that is set.
+      - If it is not set, the environment variable E(CONSUL_NAMESPACE) is used, and then the value in the configuration
+        file.
     type: str
   consul_timeout:
     description:
       - Seconds within which Consul must have answered each request.
+      - If it is not set, the value in the configuration file is used, and without one V(10).
     type: float
-    default: 10.0
 """

@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .p2hooks.configuration import configured
 from .p2hooks.errors import HookError, reason_of
+from .p2hooks.store.options import complete
 
 
 class PartialFailure(HookError):
@@ -29,7 +31,10 @@ def run_module(body: Callable[[AnsibleModule], dict[str, Any]], **module_options
         for name, value in module.params.items():
             if isinstance(value, str) and "\0" in value:  # neither a path nor a variable can hold it
                 raise HookError(f"{name} holds a NUL byte; remove it")
-        result = body(module)
+        if "config_file" in module.params:
+            result = configured(module.params["config_file"], module.params, lambda: body(module), complete)
+        else:
+            result = body(module)
     except PartialFailure as error:
         message, result = str(error), error.result
     except HookError as error:

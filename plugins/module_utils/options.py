@@ -7,40 +7,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
-
-from .p2hooks.audit import DEFAULT_PATH
-from .p2hooks.layout import DEFAULT_ROOT
-from .p2hooks.store.options import DEFAULTS, VARIABLES
+from .p2hooks.configuration import CHOICES, OPTIONS
+from .p2hooks.store.options import NAMES
 
 
-def _store_option(name: str, kind: str, **more: Any) -> dict[str, Any]:
-    option: dict[str, Any] = {"type": kind, **more}
-    if DEFAULTS[name] is not None:
-        option["default"] = DEFAULTS[name]
-    if name in VARIABLES:
-        option["fallback"] = (env_fallback, [VARIABLES[name]])
-    return option
+def _options(*names: str) -> dict[str, dict[str, Any]]:
+    """Return the specification of options that the configuration file can have, which is why they have no default."""
+    specification: dict[str, dict[str, Any]] = {name: {"type": OPTIONS[name][0]} for name in names}
+    for name in names:
+        if name in CHOICES:
+            specification[name]["choices"] = list(CHOICES[name])
+        if "token" in name or "key" in name:
+            specification[name]["no_log"] = name == "consul_token"
+    return specification
 
+
+#: Documented in doc_fragments/configuration.py.
+CONFIGURATION = {"config_file": {"type": "path"}}
 
 #: Documented in doc_fragments/store.py.
-STORE = {
-    "store": _store_option("store", "str", choices=["directory", "consul"]),
-    "store_path": _store_option("store_path", "path"),
-    "consul_url": _store_option("consul_url", "str"),
-    "consul_token": _store_option("consul_token", "str", no_log=True),
-    "consul_token_file": _store_option("consul_token_file", "path", no_log=False),
-    "consul_ca_path": _store_option("consul_ca_path", "path"),
-    "consul_client_cert": _store_option("consul_client_cert", "path"),
-    "consul_client_key": _store_option("consul_client_key", "path", no_log=False),
-    "consul_validate_certs": _store_option("consul_validate_certs", "bool"),
-    "consul_datacenter": _store_option("consul_datacenter", "str"),
-    "consul_namespace": _store_option("consul_namespace", "str"),
-    "consul_timeout": _store_option("consul_timeout", "float"),
-}
+STORE = _options(*NAMES)
 
 #: Documented in doc_fragments/root.py.
-ROOT = {"root": {"type": "path", "default": DEFAULT_ROOT}}
+ROOT = _options("root")
+
+#: Documented in doc_fragments/run.py.
+RUN = _options("pod_root", "node", "term_after", "kill_after")
 
 #: Documented in doc_fragments/audit.py.
-AUDIT = {"audit_log": {"type": "path", "default": DEFAULT_PATH}, "audit_database": {"type": "path"}}
+AUDIT = _options("audit_log", "audit_database")

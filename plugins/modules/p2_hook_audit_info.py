@@ -17,6 +17,7 @@ description:
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
   - p2fleet.hooks.audit
+  - p2fleet.hooks.configuration
 attributes:
   check_mode:
     support: full
@@ -221,7 +222,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT, CONFIGURATION
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import reading
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import AuditError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
@@ -261,6 +262,7 @@ def main() -> None:
             "limit": {"type": "int", "default": 100},
             "summary": {"type": "bool", "default": False},
             **AUDIT,
+            **CONFIGURATION,
         },
         supports_check_mode=True,
     )

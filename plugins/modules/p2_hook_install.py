@@ -20,6 +20,7 @@ description:
   - Only one installation is at work on a host at a time; others wait.
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
+  - p2fleet.hooks.configuration
   - p2fleet.hooks.root
   - p2fleet.hooks.store
 attributes:
@@ -153,7 +154,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import ROOT, STORE
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import CONFIGURATION, ROOT, STORE
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import install
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
@@ -245,6 +246,7 @@ def main() -> None:
             "id": {"type": "str"},
             "allow_empty": {"type": "bool", "default": False},
             "max_unpacked_size": {"type": "bytes", "default": "256M"},
+            **CONFIGURATION,
             **ROOT,
             **STORE,
         },

@@ -20,7 +20,9 @@ description:
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
   - p2fleet.hooks.audit
+  - p2fleet.hooks.configuration
   - p2fleet.hooks.root
+  - p2fleet.hooks.run
 attributes:
   check_mode:
     support: full
@@ -53,21 +55,12 @@ options:
     description:
       - The home of that pod; by default the directory of that name below O(pod_root).
     type: path
-  pod_root:
-    description:
-      - The directory that holds the homes of all pods of this host.
-    type: path
-    default: /data/pods
   pod_manifest:
     description:
       - The manifest of the pod that the event is about, as a mapping, as YAML text, or as the path of a file on the
         host. Hooks find it in the file that E(HOOKED_POD_MANIFEST) names. By default the C(current_manifest.yaml) in
         the pod's home, if there is one.
     type: raw
-  node:
-    description:
-      - The name of this host, which hooks see as E(HOOKED_NODE); by default its host name.
-    type: str
   required:
     description:
       - Hooks that have to succeed, by id, or by the name that they have in C(exec/).
@@ -76,17 +69,6 @@ options:
     type: list
     elements: str
     default: []
-  term_after:
-    description:
-      - Seconds after which everything that a hook started is sent SIGTERM, and the run goes on with the next one.
-    type: float
-    default: 30.0
-  kill_after:
-    description:
-      - Seconds, also from its start, after which what is left of a hook is sent SIGKILL, even if the run is over by
-        then, or was itself killed.
-    type: float
-    default: 60.0
 seealso:
   - module: p2fleet.hooks.p2_hook_audit_info
   - module: p2fleet.hooks.p2_hook_install
@@ -200,14 +182,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT, ROOT
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT, CONFIGURATION, ROOT, RUN
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import run, strict_yaml
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import Audit
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import shown
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import yaml_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hooked_pod import HookedPod
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import DEFAULT_POD_ROOT, Layout
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import Layout
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.process import TimeLimits
 
 
@@ -272,14 +254,12 @@ def main() -> None:
             "event": {"type": "str", "required": True, "choices": list(EVENTS)},
             "pod_id": {"type": "str", "required": True},
             "pod_home": {"type": "path"},
-            "pod_root": {"type": "path", "default": DEFAULT_POD_ROOT},
             "pod_manifest": {"type": "raw"},
-            "node": {"type": "str"},
             "required": {"type": "list", "elements": "str", "default": []},
-            "term_after": {"type": "float", "default": 30.0},
-            "kill_after": {"type": "float", "default": 60.0},
             **AUDIT,
+            **CONFIGURATION,
             **ROOT,
+            **RUN,
         },
         supports_check_mode=True,
     )

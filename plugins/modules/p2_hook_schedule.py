@@ -19,6 +19,7 @@ description:
     run again.
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
+  - p2fleet.hooks.configuration
   - p2fleet.hooks.store
 attributes:
   check_mode:
@@ -162,7 +163,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import STORE
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import CONFIGURATION, STORE
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import schedule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import HookError, ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
@@ -244,6 +245,7 @@ def main() -> None:
             "hooks": {"type": "list", "elements": "dict", "options": HOOK},
             "exclusive": {"type": "bool", "default": False},
             "upload_artifacts": {"type": "bool", "default": False},
+            **CONFIGURATION,
             **STORE,
         },
         mutually_exclusive=[("hooks", "event"), ("hooks", "manifest"), ("hooks", "id")],

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from p2hooks import VERSION, run_command
+from p2hooks import VERSION, configuration, run_command
 from p2hooks.cli import parser
 from p2hooks.console import UsageError
 from p2hooks.store import options as store_options
@@ -469,7 +469,7 @@ READ_BY_HAND = [
     "before_install hello --term-after 1.5 --kill-after=3e1",
     "before_install hello --term-after nan",
     "before_install hello --pod-home /a=b --pod-root=/p --pod-manifest m --node n --root r --audit-log=x=y",
-    "before_install hello --audit-database d",
+    "before_install hello --audit-database d --config=c",
     "before_install hello --node first --node last",
     "before_install 'hello world' --node 'a b'",
 ]
@@ -696,40 +696,92 @@ def test_an_interrupt_ends_it_quietly(host: Host) -> None:
 # --- the store's options ---------------------------------------------------------------------------------------------
 
 
-def test_variables_stand_in_for_options_of_consul_that_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in store_options.VARIABLES.values():
+@pytest.fixture
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in (*store_options.VARIABLES.values(), "CONSUL_HTTP_SSL"):
         monkeypatch.delenv(name, raising=False)
-    assert store_options.resolved({}) == store_options.DEFAULTS
-    monkeypatch.setenv("CONSUL_NAMESPACE", "variable")
-    monkeypatch.setenv("CONSUL_HTTP_SSL_VERIFY", "false")
-    monkeypatch.setenv("CONSUL_CACERT", "")
-    resolved = store_options.resolved(vars(parser.parse(["list"])))
-    assert (resolved["consul_namespace"], resolved["consul_validate_certs"]) == ("variable", False)
-    assert resolved["consul_ca_path"] is None
-    given = ["list", "--consul-url", "http://option", "--consul-validate-certs", "--consul-timeout", "3"]
-    resolved = store_options.resolved(vars(parser.parse(given)))
-    assert (resolved["consul_url"], resolved["consul_validate_certs"]) == ("http://option", True)
-    assert resolved["consul_timeout"] == 3.0
+    return monkeypatch
+
+
+def completed(line: str, file: str = "", path: Path | None = None) -> dict[str, Any]:
+    """Return the options of a command line, with the gaps filled as the command does it."""
+    options = vars(parser.parse(shlex.split(line)))
+    settings = configuration.Settings("the file")
+    if path:
+        (path / "conf").write_text(file)
+        settings = configuration.read(str(path / "conf"))
+    store_options.complete(settings, options)
+    return options
+
+
+def test_an_option_wins_over_a_variable_that_over_the_file_and_that_over_the_default(
+    tmp_path: Path, no_variables: pytest.MonkeyPatch
+) -> None:
+    defaults = completed("list")
+    assert {name: defaults[name] for name in store_options.NAMES} == {
+        name: configuration.OPTIONS[name][1] for name in store_options.NAMES
+    }
+    file = """
+        store = consul
+        consul_url = http://file
+        consul_timeout = 4
+        consul_namespace = file
+        consul_validate_certs = no
+        consul_token_file = /file
+    """
+    options = completed("list", file, tmp_path)
+    assert (options["store"], options["consul_url"], options["consul_timeout"]) == ("consul", "http://file", 4.0)
+    assert (options["consul_validate_certs"], options["consul_token_file"]) == (False, "/file")
+    no_variables.setenv("CONSUL_HTTP_ADDR", "variable")
+    no_variables.setenv("CONSUL_NAMESPACE", "variable")
+    no_variables.setenv("CONSUL_HTTP_SSL_VERIFY", "true")
+    no_variables.setenv("CONSUL_CACERT", "")
+    options = completed("list --consul-namespace option", file, tmp_path)
+    assert (options["consul_url"], options["consul_namespace"]) == ("variable", "option")
+    assert (options["consul_validate_certs"], options["consul_ca_path"]) == (True, None)
+    no_variables.setenv("CONSUL_HTTP_SSL", "1")
+    assert completed("list", file, tmp_path)["consul_url"] == "https://variable"
+    assert completed("list --no-consul-validate-certs", file, tmp_path)["consul_validate_certs"] is False
+
+
+@pytest.mark.parametrize(
+    ("line", "variables", "token", "token_file"),
+    [
+        ("", {}, None, "/file"),
+        ("", {"CONSUL_HTTP_TOKEN_FILE": "/variable"}, None, "/variable"),
+        ("", {"CONSUL_HTTP_TOKEN": "secret", "CONSUL_HTTP_TOKEN_FILE": "/variable"}, "secret", None),
+        ("--consul-token-file /option", {"CONSUL_HTTP_TOKEN": "secret"}, None, "/option"),
+    ],
+)
+def test_a_token_and_a_file_with_one_stand_in_for_each_other(
+    tmp_path: Path,
+    no_variables: pytest.MonkeyPatch,
+    line: str,
+    variables: dict[str, str],
+    token: str | None,
+    token_file: str | None,
+) -> None:
+    for name, value in variables.items():
+        no_variables.setenv(name, value)
+    options = completed(f"list {line}", "store = consul\nconsul_token_file = /file", tmp_path)
+    assert (options["consul_token"], options["consul_token_file"]) == (token, token_file)
 
 
 def test_a_variable_that_is_no_truth_value_is_an_error(host: Host) -> None:
-    result = host.call("list --scheduled", env={"CONSUL_HTTP_SSL_VERIFY": "perhaps"})
+    result = host.call("list --scheduled --store consul", env={"CONSUL_HTTP_SSL_VERIFY": "perhaps"})
     assert (result.code, result.error) == (
         1,
         "the variable CONSUL_HTTP_SSL_VERIFY is 'perhaps'; set it to true or false",
     )
 
 
-def test_the_consul_store_is_opened_with_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_consul_store_is_opened_with_the_options(no_variables: pytest.MonkeyPatch) -> None:
     pytest.importorskip("consul")
-    monkeypatch.setenv("CONSUL_HTTP_ADDR", "consul.example.com")
-    options = store_options.resolved({"store": "consul"})
-    store = store_options.open_store(options)
+    no_variables.setenv("CONSUL_HTTP_ADDR", "consul.example.com")
+    store = store_options.open_store(completed("list --store consul"))
     assert isinstance(store, ConsulStore)
     assert store.name == "Consul at http://consul.example.com:8500"
-    monkeypatch.setenv("CONSUL_HTTP_SSL", "true")
-    assert store_options.open_store(options).name == "Consul at https://consul.example.com:8501"
-    options = store_options.resolved({"store": "consul", "consul_url": "http://option"})
+    options = completed("list --store consul --consul-url http://option")
     assert store_options.open_store(options).name == "Consul at http://option:8500"
 
 

@@ -14,6 +14,7 @@
         StoreUnavailable      no answer: refused, timed out, no leader
         StoreDenied           the token is unknown or lacks a right
         StoreConflict         somebody else changed a key since it was read
+      ConfigurationError    the configuration file cannot be read or trusted, or a line of it is wrong
       HookRefused           a hook is unsafe or cannot be executed, so it is skipped
       AuditError            the audit cannot be read or changed
 
@@ -57,6 +58,10 @@ class StoreDenied(StoreError):
 
 class StoreConflict(StoreError):
     """Somebody else changed a key between our read and our write; nothing of the transaction was written."""
+
+
+class ConfigurationError(HookError):
+    """The configuration file cannot be read or trusted, or a line of it is wrong."""
 
 
 class HookRefused(HookError):

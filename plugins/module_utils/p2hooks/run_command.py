@@ -11,32 +11,33 @@ from __future__ import annotations
 
 import os
 
-from . import run
-from .audit import DEFAULT_PATH, Audit
+from . import configuration, run
+from .audit import Audit
 from .console import REQUIRED_FAILED, Answer, conclude, printable
 from .errors import HookError, reason_of
 from .events import EVENTS
 from .hooked_pod import HookedPod
-from .layout import DEFAULT_POD_ROOT, DEFAULT_ROOT, Layout
+from .layout import Layout
 from .process import TimeLimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Options that take a value, and their defaults; that of a number is a number, and a list takes one value each time.
-VALUES: dict[str, Any] = {
-    "pod_home": None,
-    "pod_root": DEFAULT_POD_ROOT,
-    "pod_manifest": None,
-    "node": None,
-    "root": DEFAULT_ROOT,
-    "required": [],
-    "term_after": 30.0,
-    "kill_after": 60.0,
-    "audit_log": DEFAULT_PATH,
-    "audit_database": None,
-}
+#: Options that take a value; ``required`` takes one each time. The kind of a value is in :data:`configuration.OPTIONS`.
+VALUES = (
+    "config",
+    "pod_home",
+    "pod_root",
+    "pod_manifest",
+    "node",
+    "root",
+    "required",
+    "term_after",
+    "kill_after",
+    "audit_log",
+    "audit_database",
+)
 #: Options that take none.
 FLAGS = ("check", "json")
 
@@ -51,12 +52,14 @@ def main(arguments: list[str]) -> int:
         from . import cli
 
         return cli.main(["run", *arguments])
-    return conclude(lambda: answer(options), as_json=options["json"])
+    return conclude(
+        lambda: configuration.configured(options["config"], options, lambda: answer(options)), as_json=options["json"]
+    )
 
 
 def parse(arguments: list[str]) -> dict[str, Any] | None:
     """Return all options by name, with ``event`` and ``pod_id``; None where argparse has to look at them."""
-    options: dict[str, Any] = {**VALUES, **dict.fromkeys(FLAGS, False), "required": []}
+    options: dict[str, Any] = {**dict.fromkeys(VALUES), **dict.fromkeys(FLAGS, False), "required": []}
     positionals = []
     rest = iter(arguments)
     for argument in rest:
@@ -80,7 +83,7 @@ def parse(arguments: list[str]) -> dict[str, Any] | None:
             return None
         if name == "required":
             options[name].append(value)
-        elif isinstance(VALUES[name], float):
+        elif name in configuration.OPTIONS and configuration.OPTIONS[name][0] == "float":
             try:
                 options[name] = float(value)
             except ValueError:
@@ -94,7 +97,7 @@ def parse(arguments: list[str]) -> dict[str, Any] | None:
 
 
 def answer(options: dict[str, Any]) -> Answer:
-    """Run the hooks that ``options`` ask for, or say which would be run.
+    """Run the hooks that ``options`` ask for, or say which would be run; they have no gaps, see :mod:`.configuration`.
 
     Raises:
         HookError: an option is unusable.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from .sqlite import Database
 
-DEFAULT_PATH = "/var/log/p2-hook/audit.jsonl"
-
 #: The outcome of a hook that is being executed, and of one whose run died meanwhile.
 STARTED, INTERRUPTED = "started", "interrupted"
 

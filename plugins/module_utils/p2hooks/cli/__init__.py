@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 from .. import VERSION
+from ..configuration import configured
 from ..console import Answer, UsageError, conclude
+from ..store.options import complete
 from . import commands, parser
 
 
@@ -27,4 +29,7 @@ def _answer(arguments: list[str]) -> Answer:
         return Answer({"version": VERSION}, [f"p2-hook {VERSION}"])
     if options.command is None:
         raise UsageError(f"which command? give one of {', '.join(parser.COMMANDS)}; see p2-hook --help")
-    return commands.COMMANDS[options.command](options)
+    command = commands.COMMANDS[options.command]
+    if options.command in parser.UNCONFIGURED:
+        return command(options)
+    return configured(options.config, vars(options), lambda: command(options), complete)

@@ -17,14 +17,14 @@ from ..hook_options import hook_of
 from ..layout import Layout
 from ..manifest import PodManifest
 from ..store import Store
-from ..store.options import open_store, resolved
+from ..store.options import open_store
 from . import audit, output
 
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def _bin2pod(options: argparse.Namespace) -> Answer:
-    config = {key: strict_yaml.load(value, f"--config {key}") for key, value in options.config}
+    config = {key: strict_yaml.load(value, f"--config {key}") for key, value in options.entries}
     pod = bin2pod.build(
         options.executable,
         options.work_dir,
@@ -287,7 +287,7 @@ def _hook_named(event: str | None, name: str, *, is_manifest: bool = False) -> t
 
 
 def _store(options: argparse.Namespace, *, create: bool = False) -> Store:
-    return open_store(resolved(vars(options)), create=create)
+    return open_store(vars(options), create=create)
 
 
 def _with_differences(

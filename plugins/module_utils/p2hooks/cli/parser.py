@@ -8,14 +8,12 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-from .. import run_command
-from ..audit import DEFAULT_PATH
 from ..audit.reading import OUTCOMES
+from ..configuration import CHOICES, DEFAULT_PATH, OPTIONS
 from ..console import UsageError
 from ..events import EVENTS
 from ..install import DEFAULT_MAX_UNPACKED_BYTES
-from ..layout import DEFAULT_ROOT
-from ..store.options import DEFAULTS, VARIABLES
+from ..store.options import VARIABLES
 
 _EVENTS = f"one of {', '.join(EVENTS)}"
 
@@ -183,14 +181,21 @@ def _parser() -> argparse.ArgumentParser:
     top = _Parser(prog="p2-hook", description=_HELP, epilog=_HELP_END)
     top.add_argument("--version", action="store_true", help="show the version")
     top.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    top.add_argument("--config", metavar="FILE", type=_given, help=argparse.SUPPRESS)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, (summary, usage, description, end, add_options) in COMMANDS.items():
         command = commands.add_parser(
             name, help=summary, usage=f"p2-hook {name} {usage}", description=description, epilog=end
         )
         add_options(command)
-        # Its default would hide the same option before the sub-command.
+        # A default of these would hide the same option before the sub-command.
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document")
+        if name in UNCONFIGURED:
+            continue
+        command.add_argument(
+            "--config", metavar="FILE", type=_given, default=argparse.SUPPRESS,
+            help=f"the configuration file, for options that are not given (default: {DEFAULT_PATH})",
+        )  # fmt: skip
     return top
 
 
@@ -218,7 +223,7 @@ def _bin2pod_options(parser: argparse.ArgumentParser) -> None:
         help="a variable for the hook's environment; can be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--config", metavar="KEY=VALUE", type=_assignment, action="append", default=[],
+        "--config", metavar="KEY=VALUE", type=_assignment, action="append", default=[], dest="entries",
         help="an entry of the hook's configuration, the value as in YAML; can be repeated",
     )  # fmt: skip
     parser.add_argument("--run-as", metavar="USER", type=_given, help="the user that the manifest names")
@@ -300,7 +305,6 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         "pod_manifest": ("FILE", "the manifest that the event is about (default: the one in the pod's home)"),
         "node": ("NAME", "the name of this host (default: its host name)"),
         "root": ("DIR", "the root of all hooks"),
-        "required": ("HOOK", "a hook that has to succeed, by id or by its name in exec/; can be repeated"),
         "term_after": ("SECONDS", "when a hook is told to end"),
         "kill_after": ("SECONDS", "when a hook is killed, also counted from its start"),
         "audit_log": ("FILE", "where each run is recorded, as JSON lines"),
@@ -308,23 +312,15 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     }
     parser.add_argument("event", metavar="EVENT", choices=EVENTS, help=_EVENTS)
     parser.add_argument("pod_id", metavar="POD_ID", type=_given, help="the pod on whose behalf the event fires")
-    for name, default in run_command.VALUES.items():
-        metavar, text = texts[name]
-        parser.add_argument(
-            _option(name),
-            metavar=metavar,
-            type=float if isinstance(default, float) else _given,
-            action="append" if isinstance(default, list) else "store",
-            default=list(default) if isinstance(default, list) else default,
-            help=text
-            + (
-                f" (default: {default:g})"
-                if isinstance(default, float)
-                else f" (default: {default})"
-                if default
-                else ""
-            ),
-        )
+    for name, (metavar, text) in texts.items():
+        if name in OPTIONS:
+            _add(parser, name, metavar, text)
+        else:
+            parser.add_argument(_option(name), metavar=metavar, type=_given, help=text)
+    parser.add_argument(
+        "--required", metavar="HOOK", type=_given, action="append", default=[],
+        help="a hook that has to succeed, by id or by its name in exec/; can be repeated",
+    )  # fmt: skip
     _add_check(parser, diff=False)
 
 
@@ -348,13 +344,8 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
         "--limit", metavar="N", type=_count, default=100, help="show at most N records, 0 for all (default: 100)"
     )
     parser.add_argument("--summary", action="store_true", help="show one line for each hook of each event instead")
-    parser.add_argument(
-        "--audit-log", metavar="FILE", type=_given, default=DEFAULT_PATH,
-        help="the JSON lines to read, with the files that they were rotated to (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--audit-database", metavar="FILE", type=_given, help="the SQLite database to read in place of that"
-    )
+    _add(parser, "audit_log", "FILE", "the JSON lines to read, with the files that they were rotated to")
+    _add(parser, "audit_database", "FILE", "the SQLite database to read in place of that")
 
 
 #: Name, one line about it, how to call it, its help, the examples at its end, and its options.
@@ -399,6 +390,10 @@ COMMANDS: dict[str, Any] = {
 }
 
 
+#: Those whose options are in no configuration file.
+UNCONFIGURED = ("bin2pod",)
+
+
 def _add_event(parser: argparse.ArgumentParser) -> None:
     event = parser.add_mutually_exclusive_group(required=True)
     event.add_argument("--event", metavar="EVENT", choices=EVENTS, help=f"the event of the hooks, {_EVENTS}")
@@ -412,18 +407,14 @@ def _add_check(parser: argparse.ArgumentParser, *, diff: bool) -> None:
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--root", metavar="DIR", type=_given, default=DEFAULT_ROOT, help="the root of all hooks (default: %(default)s)"
-    )
+    _add(parser, "root", "DIR", "the root of all hooks")
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "the store", "The ACL token is read from a file, or from CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE."
     )
-    group.add_argument(
-        "--store", choices=["directory", "consul"], help="where hooks are scheduled (default: directory)"
-    )
+    group.add_argument("--store", choices=CHOICES["store"], help=f"where hooks are scheduled{_origin('store')}")
     texts = {
         "store_path": ("DIR", "the directory"),
         "consul_url": ("URL", "the address of Consul"),
@@ -436,12 +427,7 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
         "consul_timeout": ("SECONDS", "how long each request may take"),
     }
     for name, (metavar, text) in texts.items():
-        group.add_argument(
-            _option(name),
-            metavar=metavar,
-            type=float if isinstance(DEFAULTS[name], float) else _given,
-            help=f"{text}{_origin(name)}",
-        )
+        _add(group, name, metavar, text)
     group.add_argument(
         "--consul-validate-certs",
         action=argparse.BooleanOptionalAction,
@@ -450,10 +436,16 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add(parser: argparse._ActionsContainer, name: str, metavar: str, text: str) -> None:
+    """Add one of the options that the configuration file can have."""
+    kind = float if OPTIONS[name][0] == "float" else _given
+    parser.add_argument(_option(name), metavar=metavar, type=kind, help=f"{text}{_origin(name)}")
+
+
 def _origin(name: str) -> str:
-    """Return where the value of an option of the store comes from when it is not given."""
+    """Return where the value of an option comes from when neither it nor a line of the configuration file is given."""
     sources = [VARIABLES[name]] if name in VARIABLES else []
-    default = DEFAULTS[name]
+    default = OPTIONS[name][1]
     if default is not None:
         sources.append("yes" if default is True else f"{default:g}" if isinstance(default, float) else default)
     return f" (default: {', else '.join(sources)})" if sources else ""

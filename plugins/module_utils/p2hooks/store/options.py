@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options that say where hooks are scheduled, their defaults and variables, for all faces."""
+"""The options that say where hooks are scheduled: where their values come from, and the store that they mean."""
 
 from __future__ import annotations
 
@@ -9,27 +9,18 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..configuration import OPTIONS, Settings, truth
 from ..errors import StoreError, shown
 from .base import Store
 
-#: The default of each option.
-DEFAULTS: dict[str, Any] = {
-    "store": "directory",
-    "store_path": "/data/hooks/store",
-    "consul_url": None,
-    "consul_token": None,
-    "consul_token_file": None,
-    "consul_ca_path": None,
-    "consul_client_cert": None,
-    "consul_client_key": None,
-    "consul_validate_certs": True,
-    "consul_datacenter": None,
-    "consul_namespace": None,
-    "consul_timeout": 10.0,
-}
+#: The options that this is about, see :data:`..configuration.OPTIONS`.
+NAMES = tuple(name for name in OPTIONS if name.startswith(("store", "consul_")))
 
-#: The variable that stands in for an option that is not given; for address and token see :func:`open_store`.
+#: The variables that stand in for an option that is not given, the first one that is set.
 VARIABLES = {
+    "consul_url": "CONSUL_HTTP_ADDR",
+    "consul_token": "CONSUL_HTTP_TOKEN",
+    "consul_token_file": "CONSUL_HTTP_TOKEN_FILE",
     "consul_ca_path": "CONSUL_CACERT",
     "consul_client_cert": "CONSUL_CLIENT_CERT",
     "consul_client_key": "CONSUL_CLIENT_KEY",
@@ -37,65 +28,65 @@ VARIABLES = {
     "consul_namespace": "CONSUL_NAMESPACE",
 }
 
-_TRUE = ("1", "t", "true", "y", "yes", "on")
-_FALSE = ("0", "f", "false", "n", "no", "off")
+#: Who gives one of these means Consul.
+_ONLY_FOR_CONSUL = ("consul_url", "consul_token", "consul_token_file")
 
 
-def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of :data:`DEFAULTS`, those that ``options`` lack or have as None from variables and defaults.
+def complete(settings: Settings, options: dict[str, Any]) -> None:
+    """Give those of the ``options`` that are None their values: from ``CONSUL_*`` variables, the file, or the defaults.
+
+    Args:
+        options: by name; either all of :data:`NAMES` are among them, or none. The token itself may be missing.
 
     Raises:
-        StoreError: a variable holds no truth value where one is needed.
+        StoreError: options contradict each other, or a variable holds no truth value where one is needed.
     """
-    result = {}
-    for name, default in DEFAULTS.items():
-        value = options.get(name)
-        if value is None and name in VARIABLES:
-            value = os.environ.get(VARIABLES[name]) or None
-            if value is not None and isinstance(default, bool):
-                value = _truth(value, VARIABLES[name])
-        result[name] = default if value is None else value
-    return result
+    if "store" not in options:
+        settings.fill(options)
+        return
+    options.setdefault("consul_token")
+    given = [name for name in _ONLY_FOR_CONSUL if options[name] is not None]
+    if settings.values.get("store") != "consul":
+        given += [name for name in _ONLY_FOR_CONSUL if name in settings.values]
+    if (options["store"] or settings.values.get("store")) == "consul":
+        _fill_from_variables(options)
+    settings.fill(options)
+    if options["store"] == "directory" and given:
+        raise StoreError(f"{given[0]} is given, but hooks are scheduled in a directory; set store to consul as well")
 
 
-def _truth(text: str, variable: str) -> bool:
-    if text.lower() not in _TRUE + _FALSE:
-        raise StoreError(f"the variable {variable} is {shown(text)}; set it to true or false")
-    return text.lower() in _TRUE
+def _fill_from_variables(options: dict[str, Any]) -> None:
+    # One of the two may be in the environment while the other is an option.
+    has_token = options["consul_token"] is not None or options["consul_token_file"] is not None
+    for name, variable in VARIABLES.items():
+        text = os.environ.get(variable)
+        if not text or options[name] is not None or (has_token and name in ("consul_token", "consul_token_file")):
+            continue
+        value: str | bool | None = text
+        if OPTIONS[name][0] == "bool":
+            value = truth(text)
+            if value is None:
+                raise StoreError(f"the variable {variable} is {shown(text)}; set it to true or false")
+        elif name == "consul_url" and "://" not in text and truth(os.environ.get("CONSUL_HTTP_SSL", "")):
+            value = f"https://{text}"
+        options[name] = value
+        has_token = has_token or name == "consul_token"
 
 
 def open_store(options: Mapping[str, Any], *, create: bool = False) -> Store:
-    """Return the store that ``options`` describe; they have at least the names of :data:`DEFAULTS`.
+    """Return the store that ``options`` describe, which :func:`complete` has seen.
 
     Args:
         create: a store directory that does not exist yet is an empty store.
 
     Raises:
-        StoreError: the options contradict each other or are unusable, or a library is missing.
+        StoreError: the options are unusable, or a library is missing.
     """
     if options["store"] == "directory":
-        given = [name for name in ("consul_url", "consul_token", "consul_token_file") if options[name] is not None]
-        if given:
-            raise StoreError(
-                f"{given[0]} is given, but hooks are scheduled in a directory; set store to consul as well"
-            )
         from .directory import DirectoryStore
 
         return DirectoryStore(options["store_path"], create=create)
     from .consul import ConsulConnection, ConsulStore
 
-    connection = {name[len("consul_") :]: options[name] for name in DEFAULTS if name.startswith("consul_")}
-    # Only where neither is given: one of the two may be in the environment while the other is an option.
-    if connection["token"] is None and connection["token_file"] is None:
-        connection["token"] = os.environ.get("CONSUL_HTTP_TOKEN") or None
-        connection["token_file"] = None if connection["token"] else os.environ.get("CONSUL_HTTP_TOKEN_FILE") or None
-    connection["url"] = connection["url"] or _url_from_environment() or ConsulConnection.url
+    connection = {name[len("consul_") :]: options[name] for name in NAMES if name.startswith("consul_")}
     return ConsulStore(ConsulConnection(**connection))
-
-
-def _url_from_environment() -> str | None:
-    """Return the address that Consul's own tools would use."""
-    address = os.environ.get("CONSUL_HTTP_ADDR")
-    if address and "://" not in address and os.environ.get("CONSUL_HTTP_SSL", "").lower() in _TRUE:
-        return f"https://{address}"
-    return address
