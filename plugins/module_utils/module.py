@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .p2hooks import VERSION
 from .p2hooks.configuration import configured
+from .p2hooks.engine_home import EngineHome
 from .p2hooks.errors import HookError, reason_of
 from .p2hooks.store.options import complete
 
@@ -32,6 +35,7 @@ def run_module(body: Callable[[AnsibleModule], dict[str, Any]], **module_options
             if isinstance(value, str) and "\0" in value:  # neither a path nor a variable can hold it
                 raise HookError(f"{name} holds a NUL byte; remove it")
         if "config_file" in module.params:
+            _warn_of_outdated_engine(module)
             result = configured(module.params["config_file"], module.params, lambda: body(module), complete)
         else:
             result = body(module)
@@ -49,3 +53,14 @@ def run_module(body: Callable[[AnsibleModule], dict[str, Any]], **module_options
     if message is not None:
         module.fail_json(msg=message, **result)
     module.exit_json(**result)
+
+
+def _warn_of_outdated_engine(module: AnsibleModule) -> None:
+    """Warn where the command and the listener of this host are older than this collection, which a task is not."""
+    home = EngineHome()
+    version = home.outdated()
+    if version:
+        module.warn(
+            f"{os.uname().nodename}: the engine in {home.home} is {version}, and this collection {VERSION}; "
+            "run the role p2fleet.hooks.hook_runner, so that both do the same"
+        )
