@@ -12,7 +12,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from .p2hooks import VERSION
-from .p2hooks.configuration import configured
+from .p2hooks.configuration import Settings, configured
 from .p2hooks.engine_home import EngineHome
 from .p2hooks.errors import HookError, reason_of
 from .p2hooks.store.options import complete
@@ -26,8 +26,16 @@ class PartialFailure(HookError):
         self.result = result
 
 
-def run_module(body: Callable[[AnsibleModule], dict[str, Any]], **module_options: Any) -> None:
-    """Make a module of ``module_options``, call ``body`` with it, and end with its result or its error."""
+def run_module(
+    body: Callable[[AnsibleModule], dict[str, Any]],
+    complete: Callable[[Settings, dict[str, Any]], None] = complete,
+    **module_options: Any,
+) -> None:
+    """Make a module of ``module_options``, call ``body`` with it, and end with its result or its error.
+
+    Args:
+        complete: gives options that the task leaves out their values, where the module has the option ``config_file``.
+    """
     module = AnsibleModule(**module_options)
     message = None
     try:

@@ -250,6 +250,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     run_module(
         body,
+        reading.complete,
         argument_spec={
             "hook": {"type": "str"},
             "hook_id": {"type": "str"},

@@ -11,7 +11,7 @@ import pytest
 from p2hooks.audit.p2_import import import_p2, p2_records
 from p2hooks.audit.reading import Question, read
 from p2hooks.errors import AuditError
-from support_audit import record, store
+from support_audit import record, rows, store
 
 #: As p2 creates it.
 SCHEMA = """
@@ -48,7 +48,11 @@ def test_what_p2_called_0_is_a_success(source: Path) -> None:
 def test_importing_twice_is_importing_once(source: Path, tmp_path: Path) -> None:
     log, database = str(tmp_path / "audit.jsonl"), str(tmp_path / "audit.sqlite")
     store(tmp_path / "audit.sqlite", record())
+    assert import_p2(str(source), "node1", log=log, check=True) == 3
+    assert not Path(log).exists()
     assert import_p2(str(source), "node1", log=log) == 3
+    assert import_p2(str(source), "node1", log=log, database=database, check=True) == 3
+    assert len(rows(tmp_path / "audit.sqlite")) == 1
     assert import_p2(str(source), "node1", log=log, database=database) == 3
     assert import_p2(str(source), "node1", log=log, database=database) == 0
     imported = read(Question(), log).records

@@ -7,17 +7,15 @@ from __future__ import annotations
 import gzip
 import os
 import sqlite3
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from p2hooks.audit import Audit
 from p2hooks.audit.json_lines import JSONLines, encode
-from p2hooks.audit.pruning import prune_database, prune_log
 from p2hooks.audit.reading import Question, moment, query, read, rotated, summarise
 from p2hooks.errors import AuditError
-from support_audit import record, rows, store
+from support_audit import record, store
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -234,46 +232,3 @@ def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sin
             "max_duration": 6.0,
         },
     ]
-
-
-# Pruning
-
-
-def days_ago(days: float) -> str:
-    return moment(f"{int(days * 24)}h", datetime.now(timezone.utc))
-
-
-def test_what_is_older_than_three_days_leaves_the_database(tmp_path: Path) -> None:
-    path = tmp_path / "audit.sqlite"
-    ages = [10, 4, 2, 0] * 300
-    store(path, *[record(start=days_ago(age), hook=str(age)) for age in ages])
-    assert prune_database(str(path)) == 600
-    assert sorted(rows(path, "hook")) == [("0",)] * 300 + [("2",)] * 300
-    assert prune_database(str(path)) == 0
-    assert prune_database(str(path), 3600.0) == 300
-    assert prune_database(str(tmp_path / "missing")) == 0
-    assert not (tmp_path / "missing").exists()
-
-
-def test_what_cannot_be_pruned_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "audit.sqlite").mkdir()
-    with pytest.raises(AuditError, match="is no regular file"):
-        prune_database(str(tmp_path / "audit.sqlite"))
-
-
-def test_a_log_is_rotated_when_it_is_a_day_old_and_goes_when_it_is_three_days_older(tmp_path: Path) -> None:
-    log = tmp_path / "audit.jsonl"
-    log.write_bytes(b"torn\n" + encode(record(start=days_ago(0.5))))
-    assert prune_log(str(log)) == 0
-    assert os.listdir(tmp_path) == [log.name]
-    log.write_bytes(encode(record(start=days_ago(1.5))) + encode(record(start=days_ago(0))))
-    assert prune_log(str(log)) == 0
-    (name,) = os.listdir(tmp_path)
-    assert [str(tmp_path / name)] == rotated(str(log))
-    assert len(read(Question(), str(log)).records) == 2
-    three_days_ago = time.time() - 3 * 24 * 60 * 60
-    os.utime(tmp_path / name, (three_days_ago + 100,) * 2)
-    assert prune_log(str(log)) == 0
-    os.utime(tmp_path / name, (three_days_ago - 100,) * 2)
-    assert prune_log(str(log)) == 1
-    assert os.listdir(tmp_path) == []

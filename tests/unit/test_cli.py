@@ -11,8 +11,10 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from p2hooks import VERSION, configuration, run_command
-from p2hooks.cli import parser
+from p2hooks.cli import parser, texts
 from p2hooks.console import UsageError
 from p2hooks.store import options as store_options
 from p2hooks.store.consul import ConsulStore
@@ -29,7 +31,7 @@ from support_run import eventually, write_script
 TOP = Path(__file__).parents[2]
 COMMAND = TOP / "bin/p2-hook"
 EVENT = "before_install"
-COMMANDS = ("bin2pod", "schedule", "unschedule", "list", "install", "run", "audit")
+COMMANDS = ("bin2pod", "schedule", "unschedule", "list", "install", "run", "audit", "audit-prune", "audit-import")
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
@@ -74,7 +76,7 @@ class Host:
             words += ["--root", str(self.root)]
         if command in ("install", "list", "schedule", "unschedule"):
             words += ["--store-path", str(self.path / "store")]
-        if command in ("audit", "run"):
+        if command in ("audit", "run") or (command.startswith("audit-") and "--audit-database" not in words):
             words += ["--audit-log", str(self.audit)]
         if command == "run":
             words += ["--pod-root", str(self.path / "pods"), "--node", "node1"]
@@ -454,6 +456,54 @@ def test_the_audit_tells_what_ran(host: Host, source: str) -> None:
     assert [each["runs"] for each in host.call(f"audit --summary --json {source}").data["summary"]] == [2, 2]
 
 
+def test_the_audit_forgets_what_is_old_where_it_is_asked_to(host: Host) -> None:
+    host.script("a")
+    host.done(f"run {EVENT} hello --audit-database audit.db")
+    assert host.done("audit-prune") == host.done("audit-prune --audit-database audit.db") == "nothing to remove\n"
+    time.sleep(0.01)
+    lines = f"would rotate {host.audit}\nwould remove {host.audit}\n"
+    assert host.done("audit-prune --older-than 0s --check") == lines
+    line = "would remove 1 record from audit.db\n"
+    assert host.done("audit-prune --older-than 0s --audit-database audit.db --check") == line
+    both = f"--audit-log {host.audit} --audit-database audit.db"
+    assert host.call(f"audit-prune --older-than 0s {both} --check --json").data == {
+        "changed": True,
+        "rotated": True,
+        "removed_files": [str(host.audit)],
+        "removed_records": 1,
+        "freed_bytes": 0,
+    }
+    line = "removed 1 record from audit.db\n"
+    assert host.done("audit-prune --older-than 0s --audit-database audit.db --vacuum") == line
+    assert host.audit.exists()
+    assert len(host.call("audit --json").data["records"]) == 1
+    rotated, removed = host.done("audit-prune --older-than 0s").splitlines()
+    assert rotated == f"rotated {host.audit}"
+    assert removed.startswith(f"removed {host.audit}-2")
+    assert host.call("audit --json").data["records"] == []
+    result = host.call(f"audit-prune --older-than 0s {both} --vacuum --json")
+    assert (result.code, result.data["changed"]) == (0, False)
+
+
+def test_what_p2_recorded_is_taken_over_once(host: Host) -> None:
+    connection = sqlite3.connect(host.path / "p2.db")
+    connection.executescript("""
+        CREATE TABLE hook_results (id, date, pod_id, pod_unique_key, hook_name, hook_stage, success);
+        INSERT INTO hook_results VALUES (1, '2016-03-01 12:00:00', 'hello', '', 'ensure_user', 'before_install', 1);
+    """)
+    connection.close()
+    assert host.done("audit-import p2.db --check") == "would import 1 record\n"
+    assert not host.audit.exists()
+    assert host.done("audit-import p2.db --node n") == "imported 1 record\n"
+    assert host.done("audit-import p2.db --node n") == "nothing to import that is not there\n"
+    (record,) = host.call("audit --json").data["records"]
+    assert (record["host"], record["hook"], record["outcome"]) == ("n", "ensure_user", "failed")
+    imported = host.call("audit-import p2.db --audit-database audit.db --json").data
+    assert imported == {"changed": True, "imported_records": 1}
+    (record,) = host.call("audit --audit-database audit.db --json").data["records"]
+    assert record["host"] == os.uname().nodename
+
+
 def test_the_audit_is_read_without_libraries(host: Host) -> None:
     host.start = [sys.executable, "-IS", "-X", "importtime", str(COMMAND)]
     imported = set(re.findall(r"\| +(\S+)$", host.call("audit").err, re.MULTILINE))
@@ -557,6 +607,10 @@ WRONG_USAGE = [
     ("bin2pod", "required: EXECUTABLE"),
     ("audit --limit -1", "expected one argument|no number of records"),
     ("audit --outcome well", "invalid choice: 'well'"),
+    ("audit-prune --vacuum", "--vacuum needs --audit-database"),
+    ("audit-prune 3d", "unrecognized arguments: 3d"),
+    ("audit-prune --older-than ''", "argument --older-than: is empty"),
+    ("audit-import", "required: P2_DATABASE"),
     ("bin2pod tool --env A", "must be a name, '=' and a value"),
     ("list --consul-token secret", "unrecognized arguments"),
 ]
@@ -577,6 +631,10 @@ ERRORS = [
     ("install a --global --local", "a: is missing"),
     ("run before_install a/b", "the id of the pod"),
     ("audit --since yesterday", "'yesterday' is no moment"),
+    ("audit-prune --older-than 3", "'3' is no moment; give an age such as 90m"),
+    ("audit-prune --audit-database tool", "tool: file is not a database; nothing more was removed"),
+    ("audit-import missing", "missing: No such file or directory; give a database that p2 has recorded hooks in"),
+    ("audit-import tool", "tool: file is not a database; give a database"),
     ("run before_install hello --term-after 9 --kill-after 8", "term_after is 9 and kill_after 8"),
     ("run before_install hello --term-after nan", "term_after is nan"),
     ("run before_install hello --pod-manifest missing", "missing: No such file"),
@@ -615,7 +673,7 @@ def test_help_teaches(host: Host, arguments: str) -> None:
     assert text.startswith("usage: p2-hook")
     assert "\nexample" in text
     if not arguments:
-        assert tuple(re.findall(r"^    (\w+)(?:$| )", text, re.MULTILINE)) == COMMANDS
+        assert tuple(re.findall(r"^    (\S+)  +\w", text, re.MULTILINE)) == COMMANDS
         assert re.findall(r"^  (\d+) ", text, re.MULTILINE) == ["0", "1", "2", "3", "4", "130"]
     assert host.call(f"{arguments} --help --json").data == {"help": text}
 
@@ -623,7 +681,7 @@ def test_help_teaches(host: Host, arguments: str) -> None:
 def test_the_examples_of_the_help_are_valid() -> None:
     examples = []
     for line in (
-        "\n".join([parser._HELP_END, *(command[3] for command in parser.COMMANDS.values())])
+        "\n".join([texts.TOP_END, *(command.end for command in texts.COMMANDS.values())])
         .replace("\\\n", " ")
         .splitlines()
     ):

@@ -8,10 +8,13 @@ import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from p2hooks import configuration
+from p2hooks import cli, configuration
+from p2hooks.cli import commands
+from p2hooks.console import Answer
 from p2hooks.errors import ConfigurationError, HookError
 from support_run import write_script
 
@@ -167,3 +170,31 @@ def test_the_document_names_every_option() -> None:
     text = (TOP / "docs/configuration.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert listed == [name for name in configuration.OPTIONS if name != "consul_token"]
+
+
+@pytest.mark.parametrize(
+    ("line", "log", "database"),
+    [
+        ("audit", "/file.jsonl", "/file.db"),
+        ("audit --audit-log /given.jsonl", "/given.jsonl", None),
+        ("audit --audit-database /given.db", "/file.jsonl", "/given.db"),
+        ("audit-prune", "/file.jsonl", "/file.db"),
+        ("audit-prune --audit-log /given.jsonl", "/given.jsonl", None),
+        ("audit-prune --audit-database /given.db", None, "/given.db"),
+        ("run before_install hello --audit-log /given.jsonl", "/given.jsonl", "/file.db"),
+    ],
+)
+def test_of_log_and_database_only_what_is_meant_comes_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, log: str | None, database: str | None
+) -> None:
+    path = written(tmp_path, "audit_log = /file.jsonl\naudit_database = /file.db")
+    seen: list[tuple[str | None, str | None]] = []
+
+    def look(options: Namespace) -> Answer:
+        seen.append((options.audit_log, options.audit_database))
+        return Answer({}, [])
+
+    words = [*line.split(), "--config", path]
+    monkeypatch.setitem(commands.COMMANDS, words[0], look)
+    assert cli.main(words) == 0
+    assert seen == [(log, database)]

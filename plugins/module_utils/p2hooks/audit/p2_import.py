@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import AuditError, reason_of
 from .json_lines import JSONLines
-from .reading import Question, moment, open_for_reading, read
+from .reading import Question, moment, open_for_reading, read, require_sqlite
 from .sqlite import Database
 
 _QUERY = """
@@ -26,38 +25,34 @@ _QUERY = """
 _PATIENCE = 5.0
 
 
-def import_p2(source: str, node: str, *, log: str | None = None, database: str | None = None) -> int:
+def import_p2(
+    source: str, node: str, *, log: str | None = None, database: str | None = None, check: bool = False
+) -> int:
     """Add what p2 recorded in ``source`` to the log, the database, or both; what is there already is left out.
 
     Args:
         node: the name of the host, which p2 did not record.
+        check: only count what would be added.
 
     Returns:
-        how many records were new to one of them.
+        how many records are, or were, new to one of them.
 
     Raises:
         AuditError: the source cannot be read, or one of the others not be written.
     """
-    new: set[str] = set()
     records = list(p2_records(source, node))
+    new: set[str] = set()
     if log is not None:
-        known = _run_ids(log, None)
+        missing = _missing(records, log, None)
+        new.update(record["run_id"] for record in missing)
         sink = JSONLines(log)
-        for record in records:
-            if record["run_id"] not in known:
-                _check(sink.write(record))
-                new.add(record["run_id"])
+        for record in missing if not check else ():
+            _check(sink.write(record))
     if database is not None:
-        known = _run_ids(os.devnull, database)
-        target = Database(database, patience=_PATIENCE)
-        try:
-            for record in records:
-                if record["run_id"] not in known:
-                    target.add(record)
-                    new.add(record["run_id"])
-            _check(next(iter(target.flush()), None))
-        finally:
-            target.close()
+        missing = _missing(records, os.devnull, database)
+        new.update(record["run_id"] for record in missing)
+        if missing and not check:
+            _add(missing, database)
     return len(new)
 
 
@@ -67,6 +62,9 @@ def p2_records(source: str, node: str) -> Iterator[dict[str, Any]]:
     Raises:
         AuditError: it cannot be read, or is no such database.
     """
+    require_sqlite()
+    import sqlite3
+
     source = os.path.abspath(source)
     try:
         os.stat(source)
@@ -103,8 +101,19 @@ def p2_records(source: str, node: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _run_ids(log: str, database: str | None) -> set[str]:
-    return {record["run_id"] for record in read(Question(), log, database).records}
+def _missing(records: list[dict[str, Any]], log: str, database: str | None) -> list[dict[str, Any]]:
+    known = {record["run_id"] for record in read(Question(), log, database).records}
+    return [record for record in records if record["run_id"] not in known]
+
+
+def _add(records: list[dict[str, Any]], database: str) -> None:
+    target = Database(database, patience=_PATIENCE)
+    try:
+        for record in records:
+            target.add(record)
+        _check(next(iter(target.flush()), None))
+    finally:
+        target.close()
 
 
 def _check(warning: str | None) -> None:

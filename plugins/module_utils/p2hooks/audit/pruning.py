@@ -6,89 +6,164 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from datetime import datetime, timedelta, timezone
-from time import sleep, time
+from datetime import datetime, timezone
+from time import sleep
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import AuditError, reason_of
 from .json_lines import decode
-from .reading import moment, rotated
+from .reading import moment, open_for_reading, open_without_waiting, require_sqlite, rotated
 from .sqlite import UnsuitableDatabase, open_for_writing
 
-#: Three days, in seconds, as p2 did.
-DEFAULT_RETENTION = 3 * 24 * 60 * 60.0
+if TYPE_CHECKING:
+    import sqlite3
 
-#: A log is rotated when its first record is older than that, in seconds.
-_ROTATE_AFTER = 24 * 60 * 60.0
+#: Three days, as p2 did.
+DEFAULT_RETENTION = "3d"
 
-#: Rows that are removed at once, and seconds between, so that runs which want to write meanwhile wait for little.
+#: A log is rotated when its first record is older than that.
+_ROTATE_AFTER = "1d"
+
+#: Rows that are removed, or pages that are given back, at once, and seconds between, so that runs which want to write
+#: meanwhile wait for little.
 _BATCH = 500
 _PAUSE = 0.01
 
+_OLD = "FROM hook_runs WHERE start < ?"
+_DELETE = f"DELETE FROM hook_runs WHERE id IN (SELECT id {_OLD} ORDER BY start LIMIT ?)"  # noqa: S608 (our own constants)
 
-def prune_database(path: str, older_than: float = DEFAULT_RETENTION) -> int:
-    """Remove the records of hooks that started more than ``older_than`` seconds ago; return how many there were.
+#: Seconds to wait for runs that write, each time.
+_PATIENCE = 5.0
+
+
+class PrunedLog(NamedTuple):
+    """What became of a log."""
+
+    #: Whether it was rotated.
+    rotated: bool
+    #: The rotated files that were removed, the oldest first.
+    removed: list[str]
+
+
+def prune_database(path: str, oldest: str, *, check: bool = False) -> int:
+    """Remove the records of hooks that started before ``oldest``; return how many there are, or were.
+
+    Args:
+        oldest: a moment as :func:`.reading.moment` returns it.
+        check: only count them.
 
     Raises:
         AuditError: the database cannot be changed.
     """
+    require_sqlite()
+    import sqlite3
+
     path = os.path.abspath(path)
     if not os.path.lexists(path):
         return 0
-    oldest = _moment_before(older_than)
-    statement = "DELETE FROM hook_runs WHERE id IN (SELECT id FROM hook_runs WHERE start < ? ORDER BY start LIMIT ?)"
-    removed = 0
     try:
-        connection = open_for_writing(path, timeout=5)
+        connection = open_for_reading(path) if check else open_for_writing(path, _PATIENCE)
         try:
-            while True:
-                count = connection.execute(statement, (oldest, _BATCH)).rowcount
+            if check:
+                return int(connection.execute(f"SELECT count(*) {_OLD}", (oldest,)).fetchone()[0])
+            removed = 0
+            count = _BATCH
+            while count == _BATCH:
+                count = connection.execute(_DELETE, (oldest, _BATCH)).rowcount
                 removed += count
-                if count < _BATCH:
-                    return removed
-                sleep(_PAUSE)
+                _settle(connection)
+            return removed
         finally:
             connection.close()
     except (sqlite3.Error, OSError, UnsuitableDatabase) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else error
-        raise AuditError(f"{path}: {reason}; nothing more was removed") from None
+        raise _no_more(path, error, "removed") from None
 
 
-def prune_log(path: str, older_than: float = DEFAULT_RETENTION) -> int:
-    """Remove rotated files that nothing was written to for ``older_than`` seconds, and rotate a log that is a day old.
+def shrink_database(path: str) -> int:
+    """Give the room that is free in the database back to the file system; return how many bytes that were.
+
+    ``VACUUM`` would keep runs from writing for as long as it takes; this goes in small steps. Only a database of before
+    that was possible is treated so, once.
+
+    Raises:
+        AuditError: the database cannot be changed.
+    """
+    require_sqlite()
+    import sqlite3
+
+    path = os.path.abspath(path)
+    if not os.path.lexists(path):
+        return 0
+    try:
+        connection = open_for_writing(path, _PATIENCE)
+        try:
+            before = _pages(connection)
+            if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 0:
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                connection.execute("VACUUM")
+                _settle(connection)
+            while connection.execute("PRAGMA freelist_count").fetchone()[0]:
+                # By execute(), only the first page would go.
+                connection.executescript(f"PRAGMA incremental_vacuum({_BATCH})")
+                _settle(connection)
+            size = int(connection.execute("PRAGMA page_size").fetchone()[0])
+            return max(0, before - _pages(connection)) * size
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError, UnsuitableDatabase) as error:
+        raise _no_more(path, error, "given back") from None
+
+
+def prune_log(path: str, oldest: str, *, check: bool = False) -> PrunedLog:
+    """Remove rotated files that nothing was written to since ``oldest``, and rotate a log that is a day old.
 
     So records go a file at a time, at most a day late, and runs that write meanwhile lose none.
 
-    Returns:
-        how many files were removed.
+    Args:
+        oldest: a moment as :func:`.reading.moment` returns it.
+        check: only tell what would be done.
 
     Raises:
         AuditError: a file cannot be removed or renamed.
     """
     path = os.path.abspath(path)
-    removed = 0
-    try:
-        _rotate(path, _moment_before(min(older_than, _ROTATE_AFTER)))
-        for file in rotated(path):
-            if os.stat(file).st_mtime < time() - older_than:
-                os.unlink(file)
-                removed += 1
-    except OSError as error:
-        raise AuditError(f"{error.filename}: {reason_of(error)}; nothing more was removed") from None
-    return removed
-
-
-def _moment_before(seconds: float) -> str:
+    removed = []
     now = datetime.now(timezone.utc)
-    return moment((now - timedelta(seconds=seconds)).isoformat(), now)
-
-
-def _rotate(path: str, oldest: str) -> None:
-    """Rename the log if its first record is from before ``oldest``; the next record creates it anew."""
     try:
-        with open(path, "rb") as file:
+        is_due = _begins_before(path, max(oldest, moment(_ROTATE_AFTER, now)))
+        if is_due and not check:
+            os.rename(path, f"{path}-{now:%Y%m%dT%H%M%S}")
+        for file in rotated(path) + [path] * (is_due and check):
+            written = datetime.fromtimestamp(os.stat(file).st_mtime, timezone.utc)
+            if moment(written.isoformat(), now) < oldest:
+                if not check:
+                    os.unlink(file)
+                removed.append(file)
+    except OSError as error:
+        raise _no_more(str(error.filename), error, "removed") from None
+    return PrunedLog(is_due, removed)
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    """Let runs write that want to, and keep the write-ahead log short, or the next run would have to do that."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    sleep(_PAUSE)
+
+
+def _pages(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA page_count").fetchone()[0])
+
+
+def _begins_before(path: str, oldest: str) -> bool:
+    """Tell whether the first record of a log is from before ``oldest``."""
+    try:
+        with open(path, "rb", opener=open_without_waiting) as file:
             first = next(filter(None, map(decode, file)), None)
     except FileNotFoundError:
-        return
-    if first and str(first.get("start", "")) < oldest:
-        os.rename(path, f"{path}-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}")
+        return False
+    return first is not None and str(first.get("start", "")) < oldest
+
+
+def _no_more(path: str, error: Exception, done: str) -> AuditError:
+    reason = reason_of(error) if isinstance(error, OSError) else error
+    return AuditError(f"{path}: {reason}; nothing more was {done}")

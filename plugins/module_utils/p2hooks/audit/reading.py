@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..configuration import Settings
 from ..errors import AuditError, reason_of, shown
 from . import INTERRUPTED, STARTED
 from .json_lines import decode, encode
@@ -97,6 +98,14 @@ class Answer:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.warnings: list[str] = []
+
+
+def complete(settings: Settings, options: dict[str, Any]) -> None:
+    """Fill ``options``; but where only the log is given, the database of the configuration file is not meant."""
+    only_log = options["audit_log"] is not None and options["audit_database"] is None
+    settings.fill(options)
+    if only_log:
+        options["audit_database"] = None
 
 
 def read(question: Question, log: str, database: str | None = None) -> Answer:
@@ -212,7 +221,7 @@ def _open(paths: list[str], stack: ExitStack) -> dict[tuple[int, int], tuple[str
     files = {}
     for path in paths:
         try:
-            file: BinaryIO = stack.enter_context(open(path, "rb", opener=_open_without_waiting))  # noqa: SIM115
+            file: BinaryIO = stack.enter_context(open(path, "rb", opener=open_without_waiting))  # noqa: SIM115
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -222,7 +231,8 @@ def _open(paths: list[str], stack: ExitStack) -> dict[tuple[int, int], tuple[str
     return files
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def open_without_waiting(path: str, flags: int) -> int:
+    """Open a file, as an opener; a FIFO in its place is then nothing to wait for."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -244,12 +254,9 @@ def query(question: Question) -> tuple[str, list[Any]]:
 
 
 def _read_database(question: Question, path: str) -> list[dict[str, Any]]:
-    try:
-        import sqlite3
-    except ImportError:
-        raise AuditError(
-            "this Python has no SQLite; install its module sqlite3, or read the log of JSON lines instead"
-        ) from None
+    require_sqlite()
+    import sqlite3
+
     path = os.path.abspath(path)
     if not os.path.lexists(path):  # nothing has run yet
         return []
@@ -269,6 +276,20 @@ def _read_database(question: Question, path: str) -> list[dict[str, Any]]:
         for name in BOOLEANS:
             record[name] = bool(record[name])
     return records
+
+
+def require_sqlite() -> None:
+    """Make sure that this Python can read databases at all, which some were built without.
+
+    Raises:
+        AuditError: it cannot.
+    """
+    try:
+        import sqlite3  # noqa: F401 (only to see whether it is there)
+    except ImportError:
+        raise AuditError(
+            "this Python has no SQLite; install its module sqlite3, or give the log of JSON lines"
+        ) from None
 
 
 def open_for_reading(path: str) -> sqlite3.Connection:

@@ -224,6 +224,8 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, ...]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and _version(connection) == 0:  # in this order: somebody else may be creating it
         raise UnsuitableDatabase("is the database of another program; give another file")
+    # So that pruning can give room back in small steps; SQLite takes it only for a database that is empty.
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:

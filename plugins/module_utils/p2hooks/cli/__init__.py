@@ -3,16 +3,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command ``p2-hook``, all but the short cut that running hooks takes (:mod:`..run_command`).
 
-``parser`` knows the options, ``commands`` what each sub-command does, and ``output`` what it looks like to people.
+``parser`` knows the options, ``texts`` the help around them, ``commands`` what each sub-command does, and ``output``
+what it looks like to people.
 """
 
 from __future__ import annotations
 
 from .. import VERSION
+from ..audit import reading
 from ..configuration import configured
 from ..console import Answer, UsageError, conclude
 from ..store.options import complete
-from . import commands, parser
+from . import audit, commands, parser
+
+#: How those sub-commands get their options that do not mean both the log and the database where one is given.
+_COMPLETE = {
+    "audit": reading.complete,
+    "audit-prune": audit.complete_sinks,
+    "audit-import": audit.complete_sinks,
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -28,8 +37,8 @@ def _answer(arguments: list[str]) -> Answer:
     if options.version:
         return Answer({"version": VERSION}, [f"p2-hook {VERSION}"])
     if options.command is None:
-        raise UsageError(f"which command? give one of {', '.join(parser.COMMANDS)}; see p2-hook --help")
+        raise UsageError(f"which command? give one of {', '.join(commands.COMMANDS)}; see p2-hook --help")
     command = commands.COMMANDS[options.command]
     if options.command in parser.UNCONFIGURED:
         return command(options)
-    return configured(options.config, vars(options), lambda: command(options), complete)
+    return configured(options.config, vars(options), lambda: command(options), _COMPLETE.get(options.command, complete))

@@ -1,19 +1,24 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``p2-hook audit``: what ran, for which pod, with which outcome, since when."""
+"""``p2-hook audit``: what ran, for which pod, with which outcome, since when; and the upkeep of that."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ..audit import reading
-from ..console import Answer
+from ..audit import p2_import, pruning, reading
+from ..configuration import Settings
+from ..console import Answer, UsageError, printable
 from ..run import describe
 from . import output
+
+#: Where records are: each of the two is changed only where it is meant.
+_SINKS = ("audit_log", "audit_database")
 
 _FILTERS = ("hook", "hook_id", "pod_id", "event", "outcome", "run_id")
 
@@ -43,6 +48,60 @@ def answer(options: argparse.Namespace) -> Answer:
         rows = [_row(record) for record in found.records]
     lines = output.table(columns, rows) if rows else ["nothing of that kind is on record"]
     return Answer(data, lines, warnings=found.warnings)
+
+
+def complete_sinks(settings: Settings, options: dict[str, Any]) -> None:
+    """Fill ``options``; but where the log or the database is given, the other one is not meant, and stays None."""
+    given = {name: options[name] for name in _SINKS}
+    settings.fill(options)
+    if any(given.values()):
+        options.update(given)
+
+
+def prune(options: argparse.Namespace) -> Answer:
+    """Remove from the log and the database that ``options`` name what is older than they say.
+
+    Raises:
+        AuditError: a moment is unreadable, or something cannot be removed.
+    """
+    log, database = options.audit_log, options.audit_database
+    if options.vacuum and database is None:
+        raise UsageError("--vacuum needs --audit-database; see p2-hook audit-prune --help")
+    oldest = reading.moment(options.older_than, datetime.now(timezone.utc))
+    rotated, files = pruning.prune_log(log, oldest, check=options.check) if log else (False, [])
+    records = pruning.prune_database(database, oldest, check=options.check) if database else 0
+    freed = pruning.shrink_database(database) if database and options.vacuum and not options.check else 0
+    data = {
+        "changed": bool(rotated or files or records or freed),
+        "rotated": rotated,
+        "removed_files": files,
+        "removed_records": records,
+        "freed_bytes": freed,
+    }
+    rotate, remove = ("would rotate", "would remove") if options.check else ("rotated", "removed")
+    lines = [f"{rotate} {log}"] if rotated else []
+    lines += [f"{remove} {file}" for file in files]
+    lines += [f"{remove} {_records(records)} from {database}"] if records else []
+    lines += [f"freed {freed} bytes of {database}"] if freed else []
+    return Answer(data, [printable(line) for line in lines] or ["nothing to remove"])
+
+
+def import_p2(options: argparse.Namespace) -> Answer:
+    """Add what p2 recorded to the log and the database that ``options`` name.
+
+    Raises:
+        AuditError: something cannot be read or written.
+    """
+    log, database = options.audit_log, options.audit_database
+    node = options.node or os.uname().nodename
+    count = p2_import.import_p2(options.source, node, log=log, database=database, check=options.check)
+    verb = "would import" if options.check else "imported"
+    line = f"{verb} {_records(count)}" if count else "nothing to import that is not there"
+    return Answer({"changed": count > 0, "imported_records": count}, [line])
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count} records"
 
 
 def _row(record: Mapping[str, Any]) -> list[str]:

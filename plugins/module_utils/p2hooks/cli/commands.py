@@ -277,6 +277,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "install": _install,
     "run": _run,
     "audit": audit.answer,
+    "audit-prune": audit.prune,
+    "audit-import": audit.import_p2,
 }
 
 

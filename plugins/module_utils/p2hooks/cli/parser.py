@@ -1,142 +1,24 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of every sub-command, and the help that teaches them."""
+"""The options of every sub-command."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ..audit.pruning import DEFAULT_RETENTION
 from ..audit.reading import OUTCOMES
 from ..configuration import CHOICES, DEFAULT_PATH, OPTIONS
 from ..console import UsageError
 from ..events import EVENTS
 from ..install import DEFAULT_MAX_UNPACKED_BYTES
 from ..store.options import VARIABLES
+from . import texts
 
 _EVENTS = f"one of {', '.join(EVENTS)}"
-
-_HELP = """\
-Hooks: code of yours that runs at defined moments of every deploy, on every host.
-
-A hook is built from an executable (bin2pod), scheduled in a store (schedule),
-installed on each host (install), and run when its event comes (run).
-"""
-
-_HELP_END = """\
-example:
-  MANIFEST=$(p2-hook bin2pod ensure_user | jq -r .manifest_path)
-  p2-hook schedule --event before_install $MANIFEST
-  p2-hook install
-  p2-hook run before_install hello
-
-exit codes:
-  0    done
-  1    an error; standard error says which, in one line
-  2    wrong usage
-  3    run: a required hook did not succeed
-  4    install: what is scheduled could not be installed completely; the rest was
-  130  interrupted
-
-Each command has its own --help. With --json, standard output is one JSON
-document; where there is an error, also in its key "error".
-"""
-
-_BIN2POD = """\
-Make a hook of an executable: an artifact (.tar.gz) and a pod manifest.
-
-The same input gives the same bytes, so nothing changes when it is run again.
-The answer is always JSON, with tar_path, manifest_path, final_location, sha256,
-changed, and the manifest.
-"""
-_BIN2POD_END = """\
-examples:
-  p2-hook bin2pod ensure_user
-  p2-hook bin2pod ensure_user --work-dir /srv/hooks \\
-      --location 'https://artifacts.example.com/hooks/{}' --env SHELL=/bin/bash
-"""
-
-_SCHEDULE = """\
-Put the manifests of hooks into the store, so that every host installs them.
-
-Nothing is written over a change that somebody else made at the same time.
-"""
-_SCHEDULE_END = """\
-examples:
-  p2-hook schedule --event before_install ensure_user.yaml
-  p2-hook schedule --global --upload --store consul *.yaml
-  p2-hook schedule --event before_install ensure_user.yaml --check --diff
-"""
-
-_UNSCHEDULE = """\
-Take hooks out of the store, so that every host removes them.
-"""
-_UNSCHEDULE_END = """\
-example:
-  p2-hook unschedule --event before_install ensure_user
-"""
-
-_LIST = """\
-Show hooks. Without options, those that are installed on this host. Scripts that
-people put into exec/ themselves have no version; --pod shows them as well.
-"""
-_LIST_END = """\
-examples:
-  p2-hook list
-  p2-hook list --scheduled                 what the store schedules, and how this host differs
-  p2-hook list --pod hello --event before_install
-                                           what would run for a pod, what would not, and why
-"""
-
-_INSTALL = """\
-Make this host have the hooks that the store schedules; or install, remove or
-hand back one hook on this host only.
-
-A hook that was installed with --local stands in front of the scheduled one
-until it is removed (--absent) or handed back (--hand-back).
-"""
-_INSTALL_END = """\
-examples:
-  p2-hook install
-  p2-hook install --event before_install --check --diff
-  p2-hook install ensure_user.yaml --event before_install --local
-  p2-hook install ensure_user --event before_install --hand-back
-
-exit codes:
-  4    some scheduled hooks could not be installed; all others are
-"""
-
-_RUN = """\
-Run the hooks of an event for a pod, one after the other, and record each.
-
-Whatever a hook does, the others run. It is told to end (SIGTERM) after
---term-after seconds, and the run goes on; it is killed after --kill-after.
-"""
-_RUN_END = """\
-examples:
-  p2-hook run before_install hello
-  p2-hook run before_install hello --required ensure_user --term-after 10 --kill-after 20
-  p2-hook run before_install hello --check
-
-exit codes:
-  0    done, whatever became of hooks that are not required
-  3    a required hook failed, timed out, could not be executed, or is missing
-"""
-
-
-_AUDIT = """\
-Show what ran on this host, the newest first.
-
-A hook that timed out has two records: the second one, terminated or killed, is
-written when it is gone. What is running now has the outcome started.
-"""
-_AUDIT_END = """\
-examples:
-  p2-hook audit --since 2h --outcome failed
-  p2-hook audit --pod hello --event before_install --limit 0 --json
-  p2-hook audit --since 1d --summary
-"""
 
 
 class HelpWanted(Exception):
@@ -152,6 +34,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
+        self._action_max_length = 16  # it forgets that they are indented by two more
 
 
 class _Parser(argparse.ArgumentParser):
@@ -178,16 +61,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="p2-hook", description=_HELP, epilog=_HELP_END)
+    top = _Parser(prog="p2-hook", description=texts.TOP, epilog=texts.TOP_END)
     top.add_argument("--version", action="store_true", help="show the version")
     top.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     top.add_argument("--config", metavar="FILE", type=_given, help=argparse.SUPPRESS)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, (summary, usage, description, end, add_options) in COMMANDS.items():
+    for name, text in texts.COMMANDS.items():
         command = commands.add_parser(
-            name, help=summary, usage=f"p2-hook {name} {usage}", description=description, epilog=end
+            name,
+            help=text.summary,
+            usage=f"p2-hook {name} {text.usage}",
+            description=text.description,
+            epilog=text.end,
         )
-        add_options(command)
+        _OPTIONS[name](command)
         # A default of these would hide the same option before the sub-command.
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document")
         if name in UNCONFIGURED:
@@ -348,45 +235,40 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "audit_database", "FILE", "the SQLite database to read in place of that")
 
 
-#: Name, one line about it, how to call it, its help, the examples at its end, and its options.
-COMMANDS: dict[str, Any] = {
-    "bin2pod": ("make a hook of an executable", "EXECUTABLE [OPTION...]", _BIN2POD, _BIN2POD_END, _bin2pod_options),
-    "schedule": (
-        "put hooks into the store",
-        "MANIFEST... (--event EVENT | --global) [OPTION...]",
-        _SCHEDULE,
-        _SCHEDULE_END,
-        _schedule_options,
-    ),
-    "unschedule": (
-        "take hooks out of the store",
-        "HOOK... (--event EVENT | --global) [OPTION...]",
-        _UNSCHEDULE,
-        _UNSCHEDULE_END,
-        _unschedule_options,
-    ),
-    "list": (
-        "show what is installed, scheduled, or would run",
-        "[--scheduled | --pod POD_ID] [--event EVENT] [OPTION...]",
-        _LIST,
-        _LIST_END,
-        _list_options,
-    ),
-    "install": (
-        "make this host have its hooks",
-        "[HOOK (--local | --absent | --hand-back)] [--event EVENT | --global] [OPTION...]",
-        _INSTALL,
-        _INSTALL_END,
-        _install_options,
-    ),
-    "run": ("run the hooks of an event", "EVENT POD_ID [OPTION...]", _RUN, _RUN_END, _run_options),
-    "audit": (
-        "show what ran",
-        "[OPTION...]",
-        _AUDIT,
-        _AUDIT_END,
-        _audit_options,
-    ),
+def _audit_prune_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than", metavar="AGE", type=_given, default=DEFAULT_RETENTION,
+        help="an age such as 90m, 12h or 3d, or a time such as 2026-01-31T12:00:00Z (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--vacuum", action="store_true", help="give the room that is free in the database back to the file system"
+    )
+    _add_check(parser, diff=False)
+    _add_audit(parser)
+
+
+def _audit_import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="P2_DATABASE", type=_given, help="the SQLite database of p2")
+    _add(parser, "node", "NAME", "the host that p2 ran on (default: this host's name)")
+    _add_check(parser, diff=False)
+    _add_audit(parser)
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "audit_log", "FILE", "the JSON lines")
+    _add(parser, "audit_database", "FILE", "the SQLite database; where only one of the two is named, only that")
+
+
+_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "bin2pod": _bin2pod_options,
+    "schedule": _schedule_options,
+    "unschedule": _unschedule_options,
+    "list": _list_options,
+    "install": _install_options,
+    "run": _run_options,
+    "audit": _audit_options,
+    "audit-prune": _audit_prune_options,
+    "audit-import": _audit_import_options,
 }
 
 
