@@ -12,11 +12,13 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from p2hooks.errors import StoreConflict, StoreError, StoreUnavailable
-from p2hooks.store import ABSENT, Change
+from p2hooks.store import ABSENT, Change, Snapshot, directory
 from p2hooks.store.directory import DirectoryStore
 
 A = "hooks/before_install/a"
@@ -359,3 +361,80 @@ def test_a_reader_sees_all_of_a_transaction_or_nothing(store: DirectoryStore, pa
         stop.set()
         thread.join()
     assert all(len(versions) == 1 for versions in seen)
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(directory, "_MAX_LOAD", 1.0)
+
+
+def after(seconds: float, work: Callable[[], object]) -> threading.Timer:
+    timer = threading.Timer(seconds, work)
+    timer.start()
+    return timer
+
+
+def test_waiting_from_the_beginning_is_reading(store: DirectoryStore) -> None:
+    assert store.wait("hooks/", 0, 60) == Snapshot({}, 1)
+    put(store, **{A: b"x", "other/a": b"y"})
+    assert store.wait("hooks/", 0, 60) == Snapshot(store.read("hooks/"), 2)
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store, path: put(store, **{B: b"new"}),
+        lambda store, path: put(store, **{A: b"other"}),
+        lambda store, path: store.commit([Change(A, None, index_of(store, A))]),
+        lambda store, path: (path / A).write_bytes(b"edited in place"),
+        lambda store, path: shutil.rmtree(path / "hooks"),
+    ],
+    ids=["put", "replaced", "deleted", "edited", "all gone"],
+)
+def test_waiting_ends_with_a_change(
+    store: DirectoryStore, path: Path, change: Callable[[DirectoryStore, Path], object]
+) -> None:
+    put(store, **{A: b"old"})
+    index = store.wait("hooks/", 0, 60).index
+    timer = after(0.1, lambda: change(store, path))
+    snapshot = store.wait("hooks/", index, 60)
+    timer.join()
+    assert snapshot.index > index
+    assert store.wait("hooks/", 0, 60).entries == store.read("hooks/")
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_change_between_two_waits_is_not_missed(store: DirectoryStore) -> None:
+    index = store.wait("hooks/", 0, 60).index
+    put(store, **{A: b"x"})
+    assert list(store.wait("hooks/", index, 60).entries) == [A]
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_waiting_ends_in_time_and_other_prefixes_do_not_count(store: DirectoryStore, path: Path) -> None:
+    put(store, **{A: b"x"})
+    first = store.wait("hooks/", 0, 60)
+    timer = after(0.05, lambda: put(store, **{"hooks-status/node": b"x"}))
+    started = time.monotonic()
+    assert store.wait("hooks/", first.index, 0.2) == first
+    assert time.monotonic() - started >= 0.2
+    timer.join()
+
+
+def test_waiting_for_a_store_that_is_not_there_is_an_error(path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="does not exist; schedule a hook first"):
+        DirectoryStore(str(path)).wait("hooks/", 0, 60)
+
+
+def test_looking_costs_next_to_nothing(store: DirectoryStore) -> None:
+    store.commit([Change(f"hooks/before_install/hook{number}", b"x", ABSENT) for number in range(100)])
+    index = store.wait("hooks/", 0, 60).index
+    store._marks("hooks/")
+    before = time.thread_time()
+    store.wait("hooks/", index, 2.5)
+    assert time.thread_time() - before < 0.1  # three looks and a read

@@ -24,7 +24,7 @@ from .install_record import ORIGIN_LOCAL, ORIGIN_STORE
 from .layout import Layout
 from .manifest import Launchable, PodManifest
 from .pod_home import DIGEST_FILE, PodHome
-from .store.base import Store
+from .store.base import Entry, Store
 
 #: An artifact may not unpack to more than this, in bytes, unless the caller says otherwise.
 DEFAULT_MAX_UNPACKED_BYTES = 256 * 1024 * 1024
@@ -56,6 +56,8 @@ class InstallPlan:
 
     actions: list[Action] = field(default_factory=list)
     errors: dict[str, HookError] = field(default_factory=dict)
+    #: The SHA of the manifest that the store schedules, by hook.
+    scheduled: dict[HookKey, str] = field(default_factory=dict)
     #: Scheduled hooks that a local one stands in front of.
     overridden: list[HookKey] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -67,15 +69,20 @@ class InstallPlan:
         return any(launchable.location.startswith("store:") for pod in pods for launchable in pod.launchables)
 
 
-def scheduled_hooks(store: Store) -> tuple[dict[HookKey, PodManifest], dict[str, HookError]]:
+def scheduled_hooks(
+    store: Store, entries: Mapping[str, Entry] | None = None
+) -> tuple[dict[HookKey, PodManifest], dict[str, HookError]]:
     """Return what ``store`` schedules: the manifests, and, by key, what is wrong with those that cannot be used.
+
+    Args:
+        entries: what is under ``hooks/`` there; it is read where this is None.
 
     Raises:
         StoreError: the store could not be read.
     """
     hooks: dict[HookKey, PodManifest] = {}
     errors: dict[str, HookError] = {}
-    for store_key, entry in store.read(SCHEDULE_PREFIX).items():
+    for store_key, entry in (store.read(SCHEDULE_PREFIX) if entries is None else entries).items():
         try:
             key = HookKey.from_store_key(store_key)
             pod = manifest.parse(entry.value, f"{store.name}: {store_key}")
@@ -94,18 +101,24 @@ def installed_hooks(layout: Layout) -> dict[HookKey, PodHome]:
 
 
 def plan_scheduled(
-    layout: Layout, store: Store, *, events: Collection[str | None] | None = None, allow_empty: bool = False
+    layout: Layout,
+    store: Store,
+    *,
+    entries: Mapping[str, Entry] | None = None,
+    events: Collection[str | None] | None = None,
+    allow_empty: bool = False,
 ) -> InstallPlan:
     """Plan what makes this host have what ``store`` schedules. Only hooks that came from the store are touched.
 
     Args:
+        entries: what is under ``hooks/`` in the store; it is read where this is None.
         events: look at the hooks of these events only (None in it stands for global hooks); all, where it is None.
         allow_empty: believe a store in which nothing at all is scheduled, though hooks from it are installed here.
 
     Raises:
         StoreError: the store could not be read, or it is empty and ``allow_empty`` is not set.
     """
-    scheduled, errors = scheduled_hooks(store)
+    scheduled, errors = scheduled_hooks(store, entries)
     installed = {key: home for key, home in installed_hooks(layout).items() if _origin(home) == ORIGIN_STORE}
     gone = [key for key in installed if key not in scheduled and key.store_key not in errors]
     if gone and not scheduled and not allow_empty:
@@ -114,7 +127,7 @@ def plan_scheduled(
             "Nothing was removed, since lost data, or a token that may not read hooks/, looks the same; "
             "check the store and the token, and set allow_empty if no hook is to remain"
         )
-    result = InstallPlan(errors=errors)
+    result = InstallPlan(errors=errors, scheduled={key: pod.sha for key, pod in scheduled.items()})
     if not scheduled and not errors:
         result.warnings.append(f"{store.name}: nothing is scheduled; a token that may not read hooks/ looks the same")
     links = _LinksOnDisk(layout)

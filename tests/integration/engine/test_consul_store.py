@@ -9,12 +9,14 @@ import base64
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import Answer
 from p2hooks.errors import StoreConflict, StoreDenied, StoreError, StoreUnavailable
-from p2hooks.store import ABSENT, Change, Store
+from p2hooks.store import ABSENT, Change, Snapshot, Store
 from p2hooks.store.consul import ConsulConnection, ConsulStore
 
 if TYPE_CHECKING:
@@ -208,6 +210,20 @@ def test_the_token_is_in_a_header_of_every_request_and_nowhere_else(
     assert not any(TOKEN in str(request) for request in recording.requests)
 
 
+def test_a_token_file_is_read_anew_for_each_request(guarded_consul: Consul, tmp_path: Path) -> None:
+    guarded_consul.put(A, b"x")
+    file = tmp_path / "token"
+    file.write_text(UNKNOWN_TOKEN)
+    store = store_at(guarded_consul.url, token_file=str(file))
+    with pytest.raises(StoreDenied):
+        store.read("hooks/")
+    file.write_text(TOKEN)
+    assert values(store) == {A: b"x"}
+    file.unlink()
+    with pytest.raises(StoreError, match=r"consul_token_file .* cannot be read: No such file"):
+        store.read("hooks/")
+
+
 def test_the_options_do_not_show_the_token() -> None:
     assert TOKEN not in repr(ConsulConnection(token=TOKEN))
 
@@ -253,6 +269,61 @@ def test_a_token_with_rights_to_a_part_sees_and_writes_that_part(guarded_consul:
     assert f"'{readable}'" in denied(store, Change(readable, b"z", ABSENT))
     assert f"'{readable}'" in denied(store, Change(A, b"z", index_of(store, A)), Change(readable, b"z", ABSENT))
     assert values(store) == {A: b"y"}
+
+
+def test_waiting_from_the_beginning_is_reading(consul: Consul, store: ConsulStore) -> None:
+    empty = store.wait("hooks/", 0, 60)
+    assert (empty.entries, empty.index > 0) == ({}, True)
+    consul.put(A, b"one\0\xff")
+    consul.put(B, b"")
+    consul.put("hooks/folder/", b"")
+    snapshot = store.wait("hooks/", 0, 60)
+    assert snapshot.entries == store.read("hooks/")
+    assert {key: entry.value for key, entry in snapshot.entries.items()} == {A: b"one\0\xff", B: b""}
+
+
+@pytest.mark.parametrize("change", ["put", "delete"])
+def test_waiting_ends_with_a_change(consul: Consul, store: ConsulStore, change: str) -> None:
+    consul.put(A, b"x")
+    before = store.wait("hooks/", 0, 60)
+    timer = threading.Timer(0.2, consul.ask, ("PUT", f"/v1/kv/{B}") if change == "put" else ("DELETE", f"/v1/kv/{A}"))
+    timer.start()
+    after = store.wait("hooks/", before.index, 60)
+    timer.join()
+    assert set(after.entries) == ({A, B} if change == "put" else set())
+    assert after.index > before.index
+
+
+def test_waiting_ends_in_time_and_may_take_longer_than_a_request(consul: Consul) -> None:
+    store = store_at(consul.url, timeout=0.5)
+    consul.put(A, b"x")
+    before = store.wait("hooks/", 0, 1)
+    started = time.monotonic()
+    assert store.wait("hooks/", before.index, 1) == before
+    assert 1 <= time.monotonic() - started < 1.5
+
+
+def test_a_connection_on_which_nothing_is_said_is_looked_after(consul: Consul, store: ConsulStore) -> None:
+    thread = threading.Thread(target=store.wait, args=("hooks/", store.wait("hooks/", 0, 1).index, 1))
+    thread.start()
+    time.sleep(0.3)
+    port = f"{int(consul.url.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    timers = {line[5][:2] for line in lines if line[2].endswith(f":{port}") and line[3] == "01"}
+    thread.join()
+    assert timers == {"02"}  # keep-alive, see proc(5) on /proc/net/tcp
+
+
+def test_an_index_below_one_never_reaches_consul(consul: Consul, stand_in: Callable[..., StandIn]) -> None:
+    url = stand_in(lambda dummy: Answer(404, b"", {"X-Consul-Index": "0"})).url
+    assert store_at(url).wait("hooks/", 0, 1) == Snapshot({}, 1)
+
+
+def test_an_answer_without_what_the_token_may_not_read_is_denied(stand_in: Callable[..., StandIn]) -> None:
+    headers = {"X-Consul-Index": "7", "X-Consul-Results-Filtered-By-ACLs": "true"}
+    store = store_at(stand_in(lambda dummy: Answer(200, b"[]", headers)).url)
+    with pytest.raises(StoreDenied, match=r"denies key:read on some of hooks/: it leaves them out.*consul_token"):
+        store.wait("hooks/", 0, 1)
 
 
 def test_the_datacenter_is_named_in_every_request(consul: Consul, recorder: Callable[[Consul], StandIn]) -> None:

@@ -9,6 +9,6 @@ every host and costs time to import.
 
 from __future__ import annotations
 
-from .base import ABSENT, Change, Entry, Store
+from .base import ABSENT, Change, Entry, Snapshot, Store
 
-__all__ = ["ABSENT", "Change", "Entry", "Store"]
+__all__ = ["ABSENT", "Change", "Entry", "Snapshot", "Store"]

@@ -35,6 +35,17 @@ class Change:
     index: int
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What :meth:`Store.wait` saw."""
+
+    #: All keys under the prefix, sorted.
+    entries: dict[str, Entry]
+    #: Grows with each change under the prefix, and is at least 1. One that is lower than before says that the store was
+    #: emptied or put back to an earlier state, or, in Consul, that it has forgotten a deletion.
+    index: int
+
+
 class Store(abc.ABC):
     """The keys that docs/stores.md describes, wherever they are kept.
 
@@ -53,6 +64,18 @@ class Store(abc.ABC):
         An empty answer means that there is no such key, as far as the store lets us see.
 
         Raises:
+            StoreError: or one of its kinds, naming the store.
+        """
+
+    @abc.abstractmethod
+    def wait(self, prefix: str, index: int, seconds: float) -> Snapshot:
+        """Return what :meth:`read` does as soon as it may differ from what it was at ``index``, or after ``seconds``.
+
+        Args:
+            index: that of the last snapshot of the same store, or 0 to have an answer at once.
+
+        Raises:
+            StoreDenied: among others, when the store says that the token may not read everything under ``prefix``.
             StoreError: or one of its kinds, naming the store.
         """
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from ..errors import StoreError, shown
-from .base import Change, Entry, Store
-from .consul_http import ConsulConnection, HttpClient, RolledBackError, denied, import_library
+from .base import Change, Entry, Snapshot, Store
+from .consul_http import KEY_PATH, ConsulConnection, HttpClient, Response, RolledBackError, denied, import_library
 
 __all__ = ["ConsulConnection", "ConsulStore"]
 
@@ -38,8 +39,8 @@ class ConsulStore(Store):
 
     def __init__(self, connection: ConsulConnection) -> None:
         library = import_library("consul.base")
-        http = HttpClient(connection)
-        self.name = http.name
+        self._http = HttpClient(connection)
+        self.name = self._http.name
         self._decoding_errors = (
             library.ConsulException,
             ValueError,
@@ -54,7 +55,7 @@ class ConsulStore(Store):
             raise StoreError(
                 "the Python library consul is too old for transactions; install py-consul or python-consul 1.1.0"
             )
-        agent = _Agent(http)
+        agent = _Agent(self._http)
         self._kv = endpoints.KV(agent)
         self._transactions = endpoints.Txn(agent)
 
@@ -62,15 +63,21 @@ class ConsulStore(Store):
         """See :meth:`Store.read`."""
         self._check_prefix(prefix)
         dummy, items = self._decoded(lambda: self._kv.get(prefix, recurse=True))
-        if items is None:
-            return {}
-        if not isinstance(items, list):
-            raise self._not_consul()
-        entries = dict(self._entry(item) for item in items)
-        if not all(key.startswith(prefix) for key in entries):
-            raise self._not_consul()
-        # Consul's web interface marks a folder by a key that ends in a slash.
-        return {key: entries[key] for key in sorted(entries) if not key.endswith("/")}
+        return self._entries(prefix, items)
+
+    def wait(self, prefix: str, index: int, seconds: float) -> Snapshot:
+        """See :meth:`Store.wait`; this is one blocking query."""
+        self._check_prefix(prefix)
+        parameters: list[tuple[str, object]] = [("recurse", "1")]
+        if index > 0:
+            parameters += [("index", index), ("wait", f"{max(1, int(seconds * 1000))}ms")]
+        # Not through the library, which keeps the headers to itself.
+        answer: Response = self._http.get(lambda response: response, KEY_PATH + prefix, parameters, wait=seconds)
+        if answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":  # since Consul 1.11
+            raise denied(self.name, "key:read", f" on some of {prefix}", "it leaves them out of its answer")
+        # A query with the index 0 is answered at once, so those that follow would keep Consul busy.
+        found = self._decoded(lambda: max(1, int(answer.headers["X-Consul-Index"])))
+        return Snapshot(self._entries(prefix, self._decoded(lambda: _items(answer))), found)
 
     def get(self, key: str) -> Entry | None:
         """See :meth:`Store.get`."""
@@ -137,6 +144,17 @@ class ConsulStore(Store):
             f"{self.name}: {shown(key)} was not written, nor anything of its transaction: {shown(why, 200)}"
         )
 
+    def _entries(self, prefix: str, items: Any) -> dict[str, Entry]:
+        if items is None:
+            return {}
+        if not isinstance(items, list):
+            raise self._not_consul()
+        entries = dict(self._entry(item) for item in items)
+        if not all(key.startswith(prefix) for key in entries):
+            raise self._not_consul()
+        # Consul's web interface marks a folder by a key that ends in a slash.
+        return {key: entries[key] for key in sorted(entries) if not key.endswith("/")}
+
     def _entry(self, item: Any) -> tuple[str, Entry]:
         key, value, index = self._decoded(lambda: (item["Key"], item["Value"], item["ModifyIndex"]))
         if value is None:
@@ -168,6 +186,16 @@ class _Agent(NamedTuple):
 
     def prepare_headers(self, _token: str | None) -> dict[str, str]:
         return {}
+
+
+def _items(answer: Response) -> Any:
+    """Return what Consul lists, values decoded, as the library does; None where there is no such key."""
+    if answer.code == HTTPStatus.NOT_FOUND:
+        return None
+    return [
+        {**item, "Value": item["Value"] and base64.b64decode(item["Value"], validate=True)}
+        for item in json.loads(answer.body)
+    ]
 
 
 def _operation(change: Change) -> dict[str, dict[str, str | int]]:

@@ -9,6 +9,7 @@ import importlib
 import os
 import queue
 import re
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,15 @@ _MAX_TIMEOUT = 3600.0
 _MAX_TOKEN_FILE_BYTES = 4096
 _DEFAULT_PORTS = {"http": 8500, "https": 8501}
 
+#: A connection on which nothing is said is tried after 30 s, and given up when three tries in a row have no answer.
+_SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+
 _HOST = re.compile(r"[0-9A-Za-z._-]+|[0-9a-f:.]+")
 _HEADER = re.compile(r"[!-~]+")
 
@@ -39,7 +49,7 @@ class ConsulConnection:
     Attributes:
         url: ``http`` or ``https``, host and port. Without a scheme ``http``; without a port 8500, for ``https`` 8501.
         token: the ACL token. It is sent as a header, and never shown.
-        token_file: a file to read the token from, in place of ``token``.
+        token_file: a file to read the token from, in place of ``token``; it is read anew for each request.
         ca_path: a file, or a directory, of the CA certificates that Consul's own is checked against.
         client_cert: a file with our certificate, for a Consul that demands one.
         client_key: the file with its key, if that is not in ``client_cert``.
@@ -101,12 +111,13 @@ class HttpClient:
                 f"consul_timeout is {connection.timeout}; give seconds, more than 0 and at most {_MAX_TIMEOUT:g}"
             )
         self._timeout = connection.timeout
-        self._token = _token(connection)
+        self._connection = connection
+        _token(connection)  # an unusable one is found here, before anything is asked
         self._parameters = {"dc": connection.datacenter} if connection.datacenter else {}
         session = import_library("requests").Session()
         session.trust_env = False
-        if self._token:
-            session.headers["X-Consul-Token"] = self._token
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _keep_alive_adapter())
         if connection.namespace:
             session.headers["X-Consul-Namespace"] = _header("consul_namespace", connection.namespace)
         session.verify = _readable("consul_ca_path", connection.ca_path) or True
@@ -120,9 +131,10 @@ class HttpClient:
         session.cert = (certificate, key) if certificate and key else certificate
         self._session = session
 
-    def get(self, callback: _Callback, path: str, params: _Parameters = (), **dummy: Any) -> Any:
-        """Return what ``callback`` makes of the answer to a GET request."""
-        return callback(self._send("GET", path, params))
+    def get(self, callback: _Callback, path: str, params: _Parameters = (), *, wait: float = 0.0, **dummy: Any) -> Any:
+        """Return what ``callback`` makes of the answer to a GET request, which may be held back ``wait`` seconds."""
+        # Consul adds up to a sixteenth: https://developer.hashicorp.com/consul/api-docs/features/blocking
+        return callback(self._send("GET", path, params, seconds=self._timeout + wait * 17 / 16))
 
     def put(
         self, callback: _Callback, path: str, params: _Parameters = (), data: str | bytes = b"", **dummy: Any
@@ -130,14 +142,24 @@ class HttpClient:
         """Return what ``callback`` makes of the answer to a PUT request."""
         return callback(self._send("PUT", path, params, data))
 
-    def _send(self, method: str, path: str, params: _Parameters, data: str | bytes | None = None) -> Response:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        params: _Parameters,
+        data: str | bytes | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> Response:
+        seconds = seconds or self._timeout
+        token = _token(self._connection)
         errors = self._requests_errors
         unknown = _outcome_unknown(method)
         try:
-            answer = _within(self._timeout, lambda: self._request(method, path, params, data))
+            answer = _within(seconds, lambda: self._request(method, path, params, data, token, seconds))
         except (TimeoutError, errors.Timeout) as error:
             raise StoreUnavailable(
-                f"{self.name} gave no complete answer within {self._timeout:g} s; is it up, and does nothing between "
+                f"{self.name} gave no complete answer within {seconds:g} s; is it up, and does nothing between "
                 f"drop connections? set consul_timeout higher if it is slow{unknown}"
             ) from error
         except errors.SSLError as error:
@@ -154,27 +176,36 @@ class HttpClient:
             ) from error
         except (errors.RequestException, self._urllib3_errors.HTTPError, OSError) as error:
             raise StoreError(f"{self.name} could not be asked: {_cause(error)}{unknown}") from error
-        self._check(method, path, answer)
+        self._check(method, path, answer, token)
         return answer
 
-    def _request(self, method: str, path: str, params: _Parameters, data: str | bytes | None) -> Response:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: _Parameters,
+        data: str | bytes | None,
+        token: str | None,
+        seconds: float,
+    ) -> Response:
         answer = self._session.request(
             method,
             self._address + quote(path),
             params={**dict(params), **self._parameters},
             data=data,
-            timeout=self._timeout,
+            headers={"X-Consul-Token": token} if token else None,
+            timeout=seconds,
             allow_redirects=False,
         )
         return Response(answer.status_code, answer.headers, answer.content.decode("utf-8", "replace"))
 
-    def _check(self, method: str, path: str, answer: Response) -> None:
+    def _check(self, method: str, path: str, answer: Response, token: str | None) -> None:
         """Let pass what the library's callbacks understand: success, and a key that is not there."""
         status = answer.code
         if status == HTTPStatus.OK or (status == HTTPStatus.NOT_FOUND and method == "GET"):
             return
         # A server may send back what it was sent.
-        body = answer.body.replace(self._token, "***") if self._token else answer.body
+        body = answer.body.replace(token, "***") if token else answer.body
         if status == HTTPStatus.CONFLICT and path == TRANSACTION_PATH:
             raise RolledBackError(body)
         text = shown(" ".join(body.split()), 200)
@@ -217,6 +248,21 @@ def import_library(name: str) -> Any:
         raise StoreError(
             f"the Python library consul cannot be imported ({error}); install py-consul or python-consul"
         ) from error
+
+
+def _keep_alive_adapter() -> Any:
+    """Return what makes connections on which the system looks now and then whether the other end is still there.
+
+    Firewalls and load balancers forget a connection on which nothing is said for minutes, as when waiting for a change,
+    and neither end would learn of it.
+    """
+    adapters = import_library("requests.adapters")
+
+    class KeepAlive(adapters.HTTPAdapter):  # type: ignore[misc, name-defined]
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **options, socket_options=_SOCKET_OPTIONS)
+
+    return KeepAlive()
 
 
 def _within(seconds: float, work: Callable[[], Response]) -> Response:

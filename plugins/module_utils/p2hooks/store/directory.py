@@ -16,9 +16,17 @@ from contextlib import contextmanager, suppress
 
 from .. import disk
 from ..errors import StoreError, StoreUnavailable, reason_of, shown
-from .base import ABSENT, Change, Entry, Store
+from .base import ABSENT, Change, Entry, Snapshot, Store
 
 _LOCK_NAME = ".lock"
+
+#: How often to look for changes, in seconds; less often where looking would take more than this share of a processor.
+_LOOK_EVERY = 1.0
+_MAX_LOAD = 0.001
+
+
+#: Inode, size, and the times of the last changes of content and inode, by path.
+_Marks = dict[str, tuple[int, int, int, int]]
 
 
 class DirectoryStore(Store):
@@ -43,6 +51,8 @@ class DirectoryStore(Store):
         self._create = create
         self._timeout = timeout
         self.name = f"the store in {shown(self._root, 200)}"
+        #: What :meth:`wait` saw last under each prefix, and the index that it gave that.
+        self._seen: dict[str, tuple[_Marks, int]] = {}
 
     def read(self, prefix: str) -> dict[str, Entry]:
         """See :meth:`Store.read`."""
@@ -52,6 +62,26 @@ class DirectoryStore(Store):
                 return {}
             with self._locked_for_reading():
                 return dict(sorted(self._entries(prefix)))
+
+    def wait(self, prefix: str, index: int, seconds: float) -> Snapshot:
+        """See :meth:`Store.wait`. It looks at the files now and then.
+
+        The kernel could tell of changes (inotify), but not of those that other hosts make on a shared mount.
+        """
+        self._check_prefix(prefix)
+        deadline = time.monotonic() + seconds
+        while True:
+            cpu_before = time.thread_time()
+            marks = self._marks(prefix)
+            before, number = self._seen.get(prefix, ({}, 0))
+            if marks != before or not number:
+                number += 1
+                self._seen[prefix] = marks, number
+            left = deadline - time.monotonic()
+            if number != index or left <= 0:
+                # Read after the look: what changes in between is seen by the next one.
+                return Snapshot(self.read(prefix), number)
+            time.sleep(min(left, max(_LOOK_EVERY, (time.thread_time() - cpu_before) / _MAX_LOAD)))
 
     def get(self, key: str) -> Entry | None:
         """See :meth:`Store.get`."""
@@ -125,6 +155,28 @@ class DirectoryStore(Store):
                         directories.append(key)
                     elif (entry := _read_file(child.path)) is not None:
                         yield key, entry
+
+    def _marks(self, prefix: str) -> _Marks:
+        """Return what shows without reading them that files under ``prefix`` changed; nothing where nothing is."""
+        marks: _Marks = {}
+        start = prefix.rpartition("/")[0]
+        directories = [self._path(start)]
+        with self._errors_named():
+            while directories:
+                try:
+                    children = os.scandir(directories.pop())
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                with children:
+                    for child in children:
+                        if child.name.startswith("."):
+                            continue
+                        if child.is_dir(follow_symlinks=False):
+                            directories.append(child.path)
+                        with suppress(FileNotFoundError):
+                            status = child.stat(follow_symlinks=False)
+                            marks[child.path] = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return marks
 
     def _entry_at(self, key: str) -> Entry | None:
         if not self._has_directory(key.rpartition("/")[0]):
