@@ -31,7 +31,9 @@ from support_run import eventually, write_script
 TOP = Path(__file__).parents[2]
 COMMAND = TOP / "bin/p2-hook"
 EVENT = "before_install"
-COMMANDS = ("bin2pod", "schedule", "unschedule", "list", "install", "run", "audit", "audit-prune", "audit-import")
+COMMANDS = (
+    "bin2pod", "schedule", "unschedule", "list", "install", "listen", "run", "audit", "audit-prune", "audit-import",
+)  # fmt: skip
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
@@ -72,11 +74,11 @@ class Host:
         """Return the whole command line; options that only some sub-commands have are filled in."""
         words = shlex.split(arguments)
         command = words[0] if words else ""
-        if command in ("install", "list", "run"):
+        if command in ("install", "list", "listen", "run"):
             words += ["--root", str(self.root)]
-        if command in ("install", "list", "schedule", "unschedule"):
+        if command in ("install", "list", "listen", "schedule", "unschedule"):
             words += ["--store-path", str(self.path / "store")]
-        if command in ("audit", "run") or (command.startswith("audit-") and "--audit-database" not in words):
+        if command in ("audit", "listen", "run") or (command.startswith("audit-") and "--audit-database" not in words):
             words += ["--audit-log", str(self.audit)]
         if command == "run":
             words += ["--pod-root", str(self.path / "pods"), "--node", "node1"]
@@ -613,6 +615,7 @@ WRONG_USAGE = [
     ("audit-import", "required: P2_DATABASE"),
     ("bin2pod tool --env A", "must be a name, '=' and a value"),
     ("list --consul-token secret", "unrecognized arguments"),
+    ("listen --store etcd", "store"),
 ]
 ERRORS = [
     ("bin2pod missing", "missing: No such file or directory"),
@@ -629,6 +632,12 @@ ERRORS = [
     ("list --scheduled --store consul --consul-url ftp://x", "consul"),
     ("list --scheduled --store consul --consul-url http://127.0.0.1:1 --consul-timeout 2", "cannot be reached|library"),
     ("install a --global --local", "a: is missing"),
+    ("listen --store consul --consul-url ftp://x", "consul_url is not of the form|library"),
+    ("listen --store consul --consul-token-file missing", "consul_token_file 'missing' cannot be read|library"),
+    ("listen --consul-url http://127.0.0.1", "consul_url is given, but hooks are scheduled in a directory"),
+    ("listen --node a/b", "node is 'a/b'"),
+    ("listen --reconcile-every 0.5", "reconcile_every is 0.5; give seconds, at least 1"),
+    ("listen --report-every nan", "report_every is nan"),
     ("run before_install a/b", "the id of the pod"),
     ("audit --since yesterday", "'yesterday' is no moment"),
     ("audit-prune --older-than 3", "'3' is no moment; give an age such as 90m"),

@@ -31,6 +31,8 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "node": ("str", None),
     "term_after": ("float", 30.0),
     "kill_after": ("float", 60.0),
+    "reconcile_every": ("float", 300.0),
+    "report_every": ("float", 10.0),
     "audit_log": ("path", "/var/log/p2-hook/audit.jsonl"),
     "audit_database": ("path", None),
     "store": ("str", "directory"),

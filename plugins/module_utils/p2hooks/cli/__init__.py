@@ -9,12 +9,17 @@ what it looks like to people.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import VERSION
 from ..audit import reading
 from ..configuration import configured
 from ..console import Answer, UsageError, conclude
 from ..store.options import complete
-from . import audit, commands, parser
+from . import audit, commands, parser, texts
+
+if TYPE_CHECKING:
+    from ..listener import Settings
 
 #: How those sub-commands get their options that do not mean both the log and the database where one is given.
 _COMPLETE = {
@@ -37,8 +42,20 @@ def _answer(arguments: list[str]) -> Answer:
     if options.version:
         return Answer({"version": VERSION}, [f"p2-hook {VERSION}"])
     if options.command is None:
-        raise UsageError(f"which command? give one of {', '.join(commands.COMMANDS)}; see p2-hook --help")
+        raise UsageError(f"which command? give one of {', '.join(texts.COMMANDS)}; see p2-hook --help")
+    if options.command == "listen":
+        from . import listen  # a service needs more than other commands
+
+        return listen.answer(lambda: _settings(arguments))
     command = commands.COMMANDS[options.command]
     if options.command in parser.UNCONFIGURED:
         return command(options)
     return configured(options.config, vars(options), lambda: command(options), _COMPLETE.get(options.command, complete))
+
+
+def _settings(arguments: list[str]) -> Settings:
+    """Return what the listener is to do: each time anew, since the configuration file may have changed."""
+    from . import listen
+
+    options = parser.parse(arguments)
+    return configured(options.config, vars(options), lambda: listen.settings_of(options), complete)

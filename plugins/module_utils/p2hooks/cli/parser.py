@@ -176,11 +176,18 @@ def _install_options(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true",
         help="believe a store in which nothing is scheduled, and remove all hooks that came from it",
     )  # fmt: skip
-    parser.add_argument(
-        "--max-unpacked-size", metavar="SIZE", type=_size, default=DEFAULT_MAX_UNPACKED_BYTES,
-        help="no artifact may be larger; bytes, or with a unit such as 64M (default: 256M)",
-    )  # fmt: skip
+    _add_max_unpacked_size(parser)
     _add_check(parser, diff=True)
+    _add_root(parser)
+    _add_store(parser)
+
+
+def _listen_options(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "node", "NAME", "the name of this host (default: its host name)")
+    _add(parser, "reconcile_every", "SECONDS", "compare everything after this time, though nothing changed")
+    _add(parser, "report_every", "SECONDS", "report what ran at most this often")
+    _add(parser, "audit_log", "FILE", "where runs are recorded, as JSON lines")
+    _add_max_unpacked_size(parser)
     _add_root(parser)
     _add_store(parser)
 
@@ -265,6 +272,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "unschedule": _unschedule_options,
     "list": _list_options,
     "install": _install_options,
+    "listen": _listen_options,
     "run": _run_options,
     "audit": _audit_options,
     "audit-prune": _audit_prune_options,
@@ -286,6 +294,13 @@ def _add_check(parser: argparse.ArgumentParser, *, diff: bool) -> None:
     parser.add_argument("--check", action="store_true", help="only say what would be done")
     if diff:
         parser.add_argument("--diff", action="store_true", help="show how manifests change")
+
+
+def _add_max_unpacked_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-unpacked-size", metavar="SIZE", type=_size, default=DEFAULT_MAX_UNPACKED_BYTES,
+        help="no artifact may be larger; bytes, or with a unit such as 64M (default: 256M)",
+    )  # fmt: skip
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:

@@ -127,6 +127,19 @@ exit codes:
   4    some scheduled hooks could not be installed; all others are
 """,
     ),
+    "listen": Text(
+        "install as soon as the store changes",
+        "[OPTION...]",
+        """\
+Install what the store schedules as soon as it changes, and report it to the
+store (hooks-status/NODE), until SIGTERM. Meant to be a service of systemd, of
+the type notify. SIGHUP makes it read its options again and compare everything.
+""",
+        """\
+example:
+  p2-hook listen --store consul --consul-token-file /etc/p2-hook.token
+""",
+    ),
     "run": Text(
         "run the hooks of an event",
         "EVENT POD_ID [OPTION...]",

@@ -1,0 +1,288 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping a host's hooks as the store schedules them, for as long as this runs; docs/listener.md explains it.
+
+One thread waits for the store (:mod:`.store.watch`), another one, that of :meth:`Listener.run`, does all the rest. It
+may be ended at any moment: installing is safe against that.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import disk, install
+from .audit.outcomes import OutcomeCounter
+from .errors import HookError
+from .hook_key import SCHEDULE_PREFIX, HookKey
+from .install import InstallPlan
+from .layout import Layout
+from .node_status import NodeStatus
+from .sd_notify import ERROR, INFO, NOTICE, WARNING
+from .store.base import Snapshot, Store
+from .store.watch import Backoff, Watch
+
+#: The first bound of the pause before another try to install what could not be installed, in seconds.
+_RETRY_FIRST = 5.0
+
+#: A report is valid for so many times the seconds between two reconciliations.
+_REPORT_VALID_FOR = 4
+
+_NEVER = float("inf")
+
+_DONE = {
+    install.INSTALL: "installed",
+    install.UPGRADE: "upgraded",
+    install.REPAIR: "repaired",
+    install.REMOVE: "removed",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a listener works on."""
+
+    layout: Layout
+    store: Store
+    #: The name of this host.
+    node: str
+    #: The log of what ran.
+    audit_log: str
+    #: Seconds after which everything is compared, though nothing changed.
+    reconcile_every: float
+    #: Seconds between two reports at least, unless something was installed.
+    report_every: float
+    #: No artifact may unpack to more.
+    max_unpacked_bytes: int = install.DEFAULT_MAX_UNPACKED_BYTES
+
+
+class Listener:
+    """Installs what is scheduled, and reports it.
+
+    Args:
+        log: gets a priority of :mod:`.sd_notify` and one line for each change.
+        status: gets what this is doing, each time that changes.
+        clock: returns seconds that only grow.
+        now: returns the seconds since 1970.
+        chance: returns a number from 0 to 1.
+        start: runs its argument in the background.
+        inbox: what the thread of :meth:`run` waits for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        log: Callable[[int, str], None],
+        status: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        start: Callable[[Callable[[], None]], None] | None = None,
+        inbox: queue.Queue[Any] | None = None,
+    ) -> None:
+        self._log = log
+        self._show = status
+        self._clock = clock
+        self._now = now
+        self._chance = chance
+        self._start = start or _in_thread
+        self._inbox: queue.Queue[Any] = inbox or queue.Queue()
+        self._stepped_at = clock()
+        self._outcomes = OutcomeCounter(settings.audit_log)
+        self._adopt(settings)
+
+    def run(self) -> None:
+        """Work until the process ends."""
+        while True:
+            self.step()
+
+    def reload(self, settings: Settings) -> None:
+        """Work with ``settings`` from now on, and compare everything; to be called from another thread."""
+        self._inbox.put(settings)
+
+    def close(self) -> None:
+        """Let go of open files, after the last :meth:`step`."""
+        self._outcomes.close()
+
+    def idle_seconds(self) -> float:
+        """Return for how long there was no sign of life from :meth:`run`."""
+        return self._clock() - self._stepped_at
+
+    def step(self) -> None:
+        """Do what is due, then wait for the next thing that happens, and deal with it."""
+        self._stepped_at = self._clock()
+        self._hooks.ask(max(1.0, self._reconcile_at - self._clock()))
+        if self._clock() >= self._retry_at:
+            self._reconcile()
+        if self._clock() >= self._report_at:
+            self._report()
+        self._tell()
+        due_at = min(self._hooks.due_at(), self._retry_at, self._report_at)
+        try:
+            event = self._inbox.get(timeout=None if due_at == _NEVER else max(0.0, due_at - self._clock()))
+        except queue.Empty:
+            return
+        if isinstance(event, Settings):
+            self._adopt(event)
+        else:
+            self._take(*event)
+
+    def _adopt(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hooks = Watch(
+            settings.store,
+            SCHEDULE_PREFIX,
+            deliver=lambda watch, outcome: self._inbox.put((watch, outcome)),
+            start=self._start,
+            clock=self._clock,
+            random=self._chance,
+        )
+        self._outcomes.close()
+        self._outcomes = OutcomeCounter(settings.audit_log)
+        self._node_status = NodeStatus(
+            settings.layout,
+            settings.store,
+            settings.node,
+            self._outcomes,
+            valid_for=settings.reconcile_every * _REPORT_VALID_FOR,
+            random=self._chance,
+        )
+        self._retries = Backoff(_RETRY_FIRST, settings.reconcile_every, self._chance)
+        self._report_retries = Backoff(settings.report_every, settings.reconcile_every, self._chance)
+        self._reconcile_at = self._clock()
+        self._retry_at = self._report_at = _NEVER
+        #: What came of the last comparison: why hooks could not be installed, and what is wrong as a whole.
+        self._errors: dict[str, HookError] = {}
+        self._error: str | None = None
+        self._scheduled: dict[HookKey, str] = {}
+        self._has_to_report = True
+        self._installed = 0
+        self._last_change = ""
+        #: What the journal has been told already, by what it is about.
+        self._said: dict[str, set[str]] = {}
+
+    def _take(self, watch: Watch, outcome: Snapshot | Exception) -> None:
+        """Deal with the end of a request."""
+        if watch is not self._hooks:  # from before a reload
+            return
+        failing_since = watch.failing_since
+        is_changed = watch.take(outcome)
+        if watch.error:
+            self._say("store", WARNING, f"{watch.error}; nothing changes until it answers")
+            return
+        if self._said.pop("store", None):
+            seconds = self._clock() - failing_since
+            self._log(NOTICE, f"{self._settings.store.name} answers again, after {seconds:.0f} s")
+        if is_changed or self._clock() >= self._reconcile_at:
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        """Make the host have what was scheduled when the store last answered."""
+        every = self._settings.reconcile_every
+        self._reconcile_at = self._clock() + every * (1 - self._chance() / 4)  # not all hosts at once
+        self._retry_at = _NEVER
+        problems = self._problems()
+        try:
+            done = self._install()
+        except HookError as error:
+            self._error = str(error)
+            done = []
+        if self._error:
+            self._say("host", ERROR, self._error)
+        else:
+            self._said.pop("host", None)
+        if self._problems() != problems:
+            self._retries.reset()
+        if any(self._problems()):
+            self._retry_at = self._clock() + self._retries.next()
+        self._has_to_report = True
+        if done or self._problems() != problems or self._report_at == _NEVER:
+            self._report_at = self._clock()
+
+    def _problems(self) -> tuple[dict[str, str], str | None]:
+        return {name: str(error) for name, error in self._errors.items()}, self._error
+
+    def _install(self) -> list[install.Action]:
+        """Plan and apply; return what was done, having told the journal.
+
+        Raises:
+            HookError: nothing could be done.
+        """
+        layout, store = self._settings.layout, self._settings.store
+        with disk.errors_as_layout_errors("looking at what is installed"), install.lock(layout):
+            plan = install.plan_scheduled(layout, store, entries=self._hooks.entries)
+            self._error = self._drop_doubtful_removals(plan)
+            if plan.actions:
+                self._show(f"installing from {store.name}: {', '.join(str(action.key) for action in plan.actions)}")
+            done, errors = install.apply(layout, plan, store, max_unpacked_bytes=self._settings.max_unpacked_bytes)
+            self._installed = len(install.installed_hooks(layout))
+        for action in done:
+            versions = [each.version or "" for each in action.manifest.launchables] if action.manifest else []
+            self._last_change = " ".join([_DONE[action.kind], str(action.key), *versions])
+            self._log(INFO, self._last_change)
+        before = {name: str(error) for name, error in self._errors.items()}
+        for name, error in errors.items():
+            if str(error) != before.get(name):
+                self._log(ERROR, str(error) if name in str(error) else f"{name}: {error}")
+        for warning in plan.warnings:
+            self._say("warnings", WARNING, warning)
+        self._errors, self._scheduled = errors, plan.scheduled
+        return done
+
+    def _drop_doubtful_removals(self, plan: InstallPlan) -> str | None:
+        """Take removals out of ``plan`` unless it is certain that they are wanted; return why it is not."""
+        removals = [action.key for action in plan.actions if action.kind == install.REMOVE]
+        doubt = self._hooks.doubt([key.store_key for key in removals]) if removals else None
+        if doubt is None:
+            return None
+        plan.actions = [action for action in plan.actions if action.kind != install.REMOVE]
+        return f"{', '.join(map(str, removals))} not removed: {doubt}"
+
+    def _report(self) -> None:
+        """Report to the store, if there is anything new."""
+        every = self._settings.report_every
+        self._report_at = self._clock() + every
+        try:
+            now = self._now()
+            if self._has_to_report or self._node_status.is_due(now):
+                self._node_status.write(now, scheduled=self._scheduled, errors=self._errors, error=self._error)
+            self._has_to_report = False
+        except HookError as error:
+            self._report_at += self._report_retries.next()
+            self._say("report", WARNING, f"{error}; this host's report is outdated until that works")
+            return
+        self._report_retries.reset()
+        self._said.pop("report", None)
+
+    def _say(self, about: str, priority: int, text: str) -> None:
+        """Tell the journal, but what it knows already only once until it is over."""
+        said = self._said.setdefault(about, set())
+        if text not in said:
+            said.add(text)
+            self._log(priority, text)
+
+    def _tell(self) -> None:
+        """Show what this is doing."""
+        if self._hooks.error:
+            seconds = self._clock() - self._hooks.failing_since
+            self._show(f"no hooks from the store for {seconds:.0f} s: {self._hooks.error}")
+            return
+        if self._hooks.entries is None:
+            self._show(f"asking {self._settings.store.name}")
+            return
+        parts = [f"watching {self._settings.store.name}", f"{self._installed} hooks installed"]
+        parts += [f"{len(self._errors)} could not be installed"] if self._errors else []
+        parts += [self._error] if self._error else []
+        parts += [f"last change: {self._last_change}"] if self._last_change else []
+        self._show(", ".join(parts))
+
+
+def _in_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, daemon=True).start()
