@@ -164,7 +164,7 @@ def test_an_emptied_store_removes_nothing_and_is_told(listening: Listening) -> N
     listening.schedule("a", "2")
     lines = listening.run(300)
     assert lines[0] == "upgraded before_install/a 2"
-    assert lines[1].startswith("before_install/b not removed: the store: it was empty, or its index went back")
+    assert lines[1].startswith("before_install/b not removed: the store: it was emptied, or its index went back")
     listening.schedule("b", "3")
     assert listening.run(300) == ["upgraded before_install/b 3"]
     assert listening.report()["error"] is None
@@ -183,7 +183,7 @@ def test_what_is_missing_after_the_index_went_back_is_removed_only_later(listeni
 
     listening.later(100, restore)
     (line,) = listening.run(DOUBT_FOR + 200)
-    assert line.startswith("before_install/b not removed: the store: it was empty, or its index went back")
+    assert line.startswith("before_install/b not removed: the store: it was emptied, or its index went back")
     assert versions(listening) == ["a 1", "b 1"]
     assert listening.run(301) == ["removed before_install/b"]
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import disk, install
 from .audit.outcomes import OutcomeCounter
-from .errors import HookError
+from .errors import HookError, StoreError
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install import InstallPlan
 from .layout import Layout
@@ -217,7 +217,11 @@ class Listener:
         """
         layout, store = self._settings.layout, self._settings.store
         with disk.errors_as_layout_errors("looking at what is installed"), install.lock(layout):
-            plan = install.plan_scheduled(layout, store, entries=self._hooks.entries)
+            try:
+                plan = install.plan_scheduled(layout, store, entries=self._hooks.entries)
+            except StoreError:  # it was emptied, and whoever fills it again does not do so all at once
+                self._hooks.distrust()
+                raise
             self._error = self._drop_doubtful_removals(plan)
             if plan.actions:
                 self._show(f"installing from {store.name}: {', '.join(str(action.key) for action in plan.actions)}")
@@ -231,6 +235,8 @@ class Listener:
         for name, error in errors.items():
             if str(error) != before.get(name):
                 self._log(ERROR, str(error) if name in str(error) else f"{name}: {error}")
+        if not plan.warnings:
+            self._said.pop("warnings", None)
         for warning in plan.warnings:
             self._say("warnings", WARNING, warning)
         self._errors, self._scheduled = errors, plan.scheduled

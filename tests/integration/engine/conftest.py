@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,12 +58,24 @@ class Consul(NamedTuple):
         return True
 
 
+def ports_of_consul() -> dict[str, int]:
+    return dict(zip(["http", "server", "serf-lan", "serf-wan"], free_ports(4)))
+
+
 @contextlib.contextmanager
-def running_consul(directory: Path, configuration: str = "") -> Iterator[Consul]:
+def running_consul(
+    directory: Path,
+    configuration: str = "",
+    *,
+    ports: dict[str, int] | None = None,
+    mode: Sequence[str] = ("-dev",),
+    has_leader: bool = True,
+) -> Iterator[Consul]:
     binary = os.environ.get("P2_CONSUL_BIN") or pytest.fail("set P2_CONSUL_BIN to the path of a consul binary")
     (directory / "consul.hcl").write_text(configuration)
-    ports = dict(zip(["http", "server", "serf-lan", "serf-wan"], free_ports(4)))
+    ports = ports or ports_of_consul()
     options = [
+        *mode,
         "-bind=127.0.0.1",
         "-dns-port=-1",
         "-grpc-port=-1",
@@ -77,7 +89,6 @@ def running_consul(directory: Path, configuration: str = "") -> Iterator[Consul]
                 "--pdeathsig=KILL",
                 binary,
                 "agent",
-                "-dev",
                 f"-config-file={directory / 'consul.hcl'}",
                 *options,
             ],
@@ -87,7 +98,7 @@ def running_consul(directory: Path, configuration: str = "") -> Iterator[Consul]
     try:
         consul = Consul(f"http://127.0.0.1:{ports['http']}")
         deadline = time.monotonic() + 30
-        while not consul.is_ready():
+        while has_leader and not consul.is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"{binary} did not start: {(directory / 'log').read_text()[-2000:]}")
             time.sleep(0.1)

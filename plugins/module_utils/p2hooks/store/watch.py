@@ -14,8 +14,8 @@ from .base import Entry, Snapshot, Store
 #: 10,000 hosts at the second bound ask fewer than 1,000 times a second.
 RETRY_FIRST, RETRY_MOST = 1.0, 10.0
 
-#: A store that was empty, or whose index went back, may have lost data. For so many seconds, what is missing is not
-#: believed.
+#: A store that was emptied, or whose index went back, may have lost data. For so many seconds it is not believed that
+#: what is missing is gone.
 DOUBT_FOR = 600.0
 
 #: An answer that comes sooner than this, in seconds, without anything new: the store does not wait as it should.
@@ -140,16 +140,19 @@ class Watch:
         self._look_for_loss(again)
         if self._clock() < self._doubt_until:
             return (
-                f"{self._store.name}: it was empty, or its index went back, as when data is lost or an older state is "
-                f"restored; what is missing is believed {DOUBT_FOR / 60:g} minutes later"
+                f"{self._store.name}: it was emptied, or its index went back, as when data is lost; "
+                f"that is believed {DOUBT_FOR / 60:g} minutes later"
             )
         if any(key in again.entries for key in missing):
             return f"{self._store.name}: what was missing a moment ago is there again"
         return None
 
+    def distrust(self) -> None:
+        """Do not believe for a while that what is missing is gone."""
+        self._doubt_until = self._clock() + DOUBT_FOR
+
     def _look_for_loss(self, seen: Snapshot) -> None:
         # Consul's index also goes back when it forgets a deletion, a while later. Nothing is missing then.
-        went_back = seen.index < self._index and seen.entries != self.entries
-        if went_back or not seen.entries:  # whoever fills it again does not do so all at once
-            self._doubt_until = self._clock() + DOUBT_FOR
+        if seen.index < self._index and seen.entries != self.entries:
+            self.distrust()
         self._index = seen.index
