@@ -23,6 +23,7 @@ from pathlib import Path
 TOP = Path(__file__).parents[2]
 sys.path.insert(0, str(TOP / "plugins/module_utils"))
 
+import listening  # noqa: E402
 from p2hooks import bin2pod, manifest, schedule  # noqa: E402
 from p2hooks.hook_key import HookKey  # noqa: E402
 from p2hooks.store import Store  # noqa: E402
@@ -39,6 +40,7 @@ def main() -> None:
         row("work", "median ms", "ratio", "to")
         measure_scheduling(work, url)
         measure_installing(work, url)
+        listening.measure(work, consul, row)
 
 
 def measure_scheduling(work: Path, url: str) -> None:
@@ -138,12 +140,13 @@ def row(work: str, median: float | str, ratio: float | str, base: str) -> None:
 
 
 @contextmanager
-def consul() -> Iterator[str]:
-    """Run a Consul of our own, and give its URL."""
+def consul(*more: str) -> Iterator[str]:
+    """Run a Consul of our own, with ``more`` options, and give its URL."""
     ports = free_ports(4)
     options = dict(zip(("http", "server", "serf-lan", "serf-wan"), ports))
     command = [os.environ["P2_CONSUL_BIN"], "agent", "-dev", "-log-level=err", "-dns-port=-1", "-grpc-port=-1"]
     command += [f"-{name}-port={port}" for name, port in options.items()]
+    command += more
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{options['http']}"
     try:

@@ -18,8 +18,10 @@ RETRY_FIRST, RETRY_MOST = 1.0, 10.0
 #: what is missing is gone.
 DOUBT_FOR = 600.0
 
-#: An answer that comes sooner than this, in seconds, without anything new: the store does not wait as it should.
+#: An answer that comes sooner than this, in seconds, without anything new: the store does not wait as it should. Consul
+#: does not as long as there is no key under the prefix at all; then it answers to every change anywhere.
 _TOO_SOON = 1.0
+_SPURIOUS_FIRST = 0.05
 
 
 class Backoff:
@@ -71,7 +73,8 @@ class Watch:
         self._deliver = deliver
         self._start = start
         self._clock = clock
-        self._backoff = Backoff(RETRY_FIRST, RETRY_MOST, random)
+        self._after_failures = Backoff(RETRY_FIRST, RETRY_MOST, random)
+        self._after_nothing = Backoff(_SPURIOUS_FIRST, RETRY_MOST, random)
         #: What was there when the store last answered; None before that.
         self.entries: dict[str, Entry] | None = None
         #: Why the last request failed; None where it did not.
@@ -114,14 +117,17 @@ class Watch:
             self.failing_since = self.failing_since if self.error else now
             self.error = outcome
             self._ask_from = 0  # whatever happened meanwhile, the next answer comes at once
-            self._ask_at = now + self._backoff.next()
+            self._ask_at = now + self._after_failures.next()
             return False
         is_changed = outcome.entries != self.entries
         self._look_for_loss(outcome)
-        was_slow = asked_at is not None and now - asked_at >= _TOO_SOON
-        if is_changed or was_slow or self.error:
-            self._backoff.reset()
-        self._ask_at = now if is_changed or was_slow or self.error else now + self._backoff.next()
+        self._after_failures.reset()
+        is_soon = asked_at is not None and now - asked_at < _TOO_SOON
+        if is_changed or self.error or not is_soon:
+            self._after_nothing.reset()
+            self._ask_at = now
+        else:
+            self._ask_at = now + self._after_nothing.next()
         self.error = None
         self.entries = outcome.entries
         self._ask_from = outcome.index
