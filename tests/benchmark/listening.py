@@ -76,6 +76,7 @@ def measure_few(work: Path, url: str, row: Row) -> None:
         time.sleep(IDLE_SECONDS)
         installing = (statistics.mean(before) - started) / SCHEDULES * 1000
         idle = max(cpu_seconds(pid) - used for pid, used in zip(pids, before))
+        row("CPU of each for a hook", installing, installing / median, "the median")
         row(
             "CPU of an idle listener",
             f"{idle / IDLE_SECONDS:.2%}",
