@@ -9,8 +9,6 @@ import os
 import socket
 import time
 
-from .console import printable
-
 #: Priorities of lines, as in syslog(3).
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
@@ -49,10 +47,10 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """Have ``systemctl status`` show ``text``."""
+        """Have ``systemctl status`` show ``text``, which is printable."""
         if text != self._status:
             self._status = text
-            self._send(f"STATUS={printable(' '.join(text.split()))}")
+            self._send(f"STATUS={text}")
 
     def _send(self, state: str) -> None:
         if not self._address:
@@ -66,9 +64,8 @@ class Notifier:
 
 
 def log(priority: int, text: str) -> None:
-    """Write one line to standard error; where that is the journal, it gets the ``priority``."""
-    line = printable(" ".join(text.split()))
-    line = f"<{priority}>{line}\n" if _is_journal(2) else f"p2-hook: {line}\n"
+    """Write ``text``, which is printable, as a line to standard error; in the journal it has the ``priority``."""
+    line = f"<{priority}>{text}\n" if _is_journal(2) else f"p2-hook: {text}\n"
     try:
         os.write(2, line.encode("utf-8", "backslashreplace"))
     except OSError:  # a service goes on, whoever reads what it says

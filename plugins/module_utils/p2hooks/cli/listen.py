@@ -16,12 +16,12 @@ import threading
 from collections.abc import Callable
 from math import isfinite
 
-from ..console import Answer
+from .. import sd_notify
+from ..console import Answer, printable
 from ..errors import HookError, LayoutError
 from ..layout import Layout
 from ..listener import Listener, Settings
 from ..node_status import check_node
-from ..sd_notify import ERROR, INFO, Notifier, log
 from ..store.options import open_store
 
 #: A listener that did not get any further for so many seconds is stuck, and not kept alive any longer. Large artifacts
@@ -64,10 +64,10 @@ def answer(configure: Callable[[], Settings]) -> Answer:
     Raises:
         HookError: the settings are unusable.
     """
-    notifier = Notifier()
+    notifier = sd_notify.Notifier()
     signals = _Signals(signal.SIGTERM, signal.SIGHUP)
     settings = configure()
-    listener = Listener(settings, log=log, status=notifier.status)
+    listener = Listener(settings, log=_log, status=lambda text: notifier.status(_line(text)))
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -77,7 +77,7 @@ def answer(configure: Callable[[], Settings]) -> Answer:
             failures.append(failure)
         signals.wake()
 
-    log(INFO, f"listening to {settings.store.name} for {settings.layout.root}, as {settings.node}")
+    _log(sd_notify.INFO, f"listening to {settings.store.name} for {settings.layout.root}, as {settings.node}")
     threading.Thread(target=work, daemon=True).start()
     notifier.ready()
     pause = notifier.watchdog_seconds and notifier.watchdog_seconds / 3
@@ -91,18 +91,26 @@ def answer(configure: Callable[[], Settings]) -> Answer:
     notifier.stopping()
     if failures:
         raise failures[0]
-    log(INFO, "stopped")
+    _log(sd_notify.INFO, "stopped")
     return Answer({}, [])
 
 
-def _reload(configure: Callable[[], Settings], listener: Listener, notifier: Notifier) -> None:
+def _reload(configure: Callable[[], Settings], listener: Listener, notifier: sd_notify.Notifier) -> None:
     notifier.reloading()
     try:
         listener.reload(configure())
-        log(INFO, "reloaded, comparing everything")
+        _log(sd_notify.INFO, "reloaded, comparing everything")
     except HookError as error:
-        log(ERROR, f"not reloaded, going on as before: {error}")
+        _log(sd_notify.ERROR, f"not reloaded, going on as before: {error}")
     notifier.ready()
+
+
+def _log(priority: int, text: str) -> None:
+    sd_notify.log(priority, _line(text))
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 class _Signals:
