@@ -145,6 +145,7 @@ def test_an_error_about_a_value_of_the_file_says_where_that_is(tmp_path: Path) -
 
     assert explained("term_after is 1 and kill_after 5") == f"; kill_after is set in line 2 of {path}"
     assert explained("/srv/hooks: Not a directory") == f"; root is set in line 1 of {path}"
+    assert explained("root /srv/hooks is no directory") == f"; root is set in line 1 of {path}"
     assert explained("/srv/hooks/exec/root is not yours") == ""
 
 
