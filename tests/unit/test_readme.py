@@ -19,6 +19,6 @@ def test_readme_shows_the_examples_that_are_run() -> None:
 
 
 def test_relative_links_of_the_documents_lead_somewhere() -> None:
-    for page in [TOP / "README.md", *(TOP / "docs").glob("*.md")]:
+    for page in [TOP / "README.md", *(TOP / "docs").glob("*.md"), *(TOP / "roles").glob("*/*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
