@@ -71,14 +71,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import run_module
-
-# These two bring all of the engine with them, which is how it comes to the host.
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import (
-    cli,  # noqa: F401
-    engine_home,
-    run_command,  # noqa: F401
-)
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import cli, engine_home, run_command
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import LayoutError, shown
+
+# Modules bring what they import with them, which is how the engine comes to the host: these two import all of it.
+ENGINE = (cli, run_command)
 
 PYTHON = "/usr/bin/python3"
 
