@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from p2hooks.errors import ManifestError, shown
 from p2hooks.events import EVENTS, check_event
-from p2hooks.hook_key import HookKey, check_id
+from p2hooks.hook_key import HookKey
+from p2hooks.ids import check_id
 
 
 @pytest.mark.parametrize("value", ["a", "7", "ensure_user", "a.b-c_D", "x" * 63])

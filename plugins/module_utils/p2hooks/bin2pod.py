@@ -16,7 +16,8 @@ from urllib.parse import quote
 from . import disk
 from .archive import write_archive
 from .errors import ArtifactError, reason_of
-from .hook_key import check_id
+from .files import read_file
+from .ids import check_id
 from .manifest import PodManifest, from_mapping
 
 #: So many hexadecimal digits of the artifact's SHA-256 are its version, which is the form that p2 expects.
@@ -77,7 +78,7 @@ def build(
         manifest = _manifest(pod_id, launchable_id or pod_id, final_location, sha256, env, config, run_as)
         manifest_path = os.path.join(work_dir, f"{pod_id}.yaml")
         with disk.errors_as_layout_errors(f"building {pod_id}"):
-            manifest_before = (disk.read_file(manifest_path) or b"").decode("utf-8", "replace")
+            manifest_before = (read_file(manifest_path) or b"").decode("utf-8", "replace")
             has_artifact = _has(tar_path, sha256)
             if not check and not has_artifact:
                 disk.make_directories(work_dir)
@@ -139,5 +140,5 @@ def _manifest(
 
 
 def _has(path: str, sha256: str) -> bool:
-    content = disk.read_file(path)
+    content = read_file(path)
     return content is not None and hashlib.sha256(content).hexdigest() == sha256

@@ -60,15 +60,6 @@ def write_file(path: str, content: bytes, mode: int) -> None:
     sync_directory(os.path.dirname(path))
 
 
-def read_file(path: str) -> bytes | None:
-    """Return what is in ``path``, or None where there is no such file; a FIFO is not waited for."""
-    try:
-        with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
-            return file.read() or b""
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
 def write_link(link: str, target: str) -> None:
     """Make ``link`` a symbolic link to ``target`` by rename, so that it is never missing."""
     temporary = _temporary_name(link)
@@ -148,10 +139,6 @@ def errors_as_layout_errors(doing: str) -> Iterator[None]:
         where = f"{path}: " if path else ""
         remedy = "do it as root, or as the owner" if isinstance(error, PermissionError) else "make it possible"
         raise LayoutError(f"{where}{reason_of(error)}, while {doing}; {remedy}, then run this again") from error
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _replace(path: str, content: bytes, mode: int) -> None:

@@ -5,35 +5,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from .errors import ManifestError, shown
 from .events import EVENTS, check_event
+from .ids import check_id
 
 #: Everything that is scheduled lies under this prefix of the store.
 SCHEDULE_PREFIX = "hooks/"
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
-
-
-def check_id(value: object, what: str) -> str:
-    """Return ``value`` if it can be the id of a pod or a launchable: it becomes a file name and part of a key.
-
-    Args:
-        what: names the value in the message, such as ``id of the pod``.
-
-    Raises:
-        ManifestError: it is no string, or breaks the rule.
-    """
-    if not isinstance(value, str):
-        raise ManifestError(f"{what} is {shown(value)}, a {type(value).__name__}; it must be a string, so quote it")
-    if not _ID.match(value) or ".." in value:
-        raise ManifestError(
-            f"{what} is {shown(value)}; use at most 63 letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit, without '..'"
-        )
-    return value
 
 
 class HookKey(NamedTuple):

@@ -9,8 +9,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from . import disk, manifest
+from . import manifest
 from .errors import ManifestError, reason_of, shown
+from .files import read_file
 from .hook_key import HookKey
 
 
@@ -29,7 +30,7 @@ def yaml_of(option: Any, name: str) -> tuple[bytes, str]:
         return option.encode("utf-8", "surrogateescape"), name
     path = os.path.abspath(os.path.expanduser(option))
     try:
-        content = disk.read_file(path)
+        content = read_file(path)
     except OSError as error:
         raise ManifestError(
             f"{path}: {reason_of(error)}; give the path of a manifest on the host where this runs"

@@ -1,21 +1,19 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pod on whose behalf an event fires."""
+"""The pod on whose behalf an event fires.
+
+Running hooks goes through here, so YAML and the rest of what a manifest needs is imported only where there is one.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
-from contextlib import suppress
+from stat import S_ISREG
 
-from . import strict_yaml
 from .errors import HookError, ManifestError, reason_of
-from .hook_key import check_id
-from .layout import DEFAULT_POD_ROOT
-from .manifest import normalised
-from .pod_home import MANIFEST_FILE
+from .ids import check_id
+from .layout import DEFAULT_POD_ROOT, MANIFEST_FILE
 
 _UUID_FORM = (8, 4, 4, 4, 12)
 
@@ -56,7 +54,9 @@ class HookedPod:
         config_dir = os.path.join(self.home, "config")
         config = ""
         if self._data:
-            config = os.path.join(config_dir, f"{self.id}_{hashlib.sha256(normalised(self._data)).hexdigest()}.yaml")
+            from .manifest_sha import sha_of
+
+            config = os.path.join(config_dir, f"{self.id}_{sha_of(self._data)}.yaml")
         return {
             "HOOKED_POD_ID": self.id,
             "HOOKED_POD_HOME": self.home,
@@ -87,23 +87,29 @@ class HookedPod:
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
-            with suppress(OSError):  # a hook may have removed it
+            try:  # noqa: SIM105 (contextlib is not on the way of running hooks)
                 os.unlink(self._file)
+            except OSError:  # a hook may have removed it
+                pass
             self._file = None
 
     def _load_installed(self) -> None:
         # The application owns this file. It may be a link, a pipe, or have no end, or be another deployment system's:
         # hooks run with or without it.
         try:
-            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-            with open(os.open(os.path.join(self.home, MANIFEST_FILE), flags), "rb") as file:
-                content = file.read(strict_yaml.MAX_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+            descriptor = os.open(os.path.join(self.home, MANIFEST_FILE), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            from .strict_yaml import MAX_BYTES
+
+            with open(descriptor, "rb") as file:
+                content = file.read(MAX_BYTES + 1) if S_ISREG(os.fstat(descriptor).st_mode) else b""
             self._data = self._read(content, MANIFEST_FILE)
             self._manifest = content
         except (OSError, HookError):
             return
 
     def _read(self, content: bytes, source: str) -> dict[str, object]:
+        from . import strict_yaml
+
         data = strict_yaml.load(content, source)
         if not isinstance(data, dict):
             raise ManifestError(f"{source}: must be a mapping, as every pod manifest is")

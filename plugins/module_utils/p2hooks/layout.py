@@ -15,6 +15,9 @@ from .events import EVENTS
 DEFAULT_ROOT = "/data/hooks"
 DEFAULT_POD_ROOT = "/data/pods"
 
+#: Where a pod home, an application's or a hook's, has its manifest.
+MANIFEST_FILE = "current_manifest.yaml"
+
 
 class Layout:
     """The paths below one hooks' root."""

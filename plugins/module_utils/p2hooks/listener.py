@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import disk, install
-from .audit.outcomes import OutcomeCounter
+from .audit.counting import OutcomeCounter
 from .errors import HookError, StoreError
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install import InstallPlan

@@ -10,8 +10,6 @@ along, and a key that p2 does not know either is refused, since it is most likel
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +20,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from . import strict_yaml
 from .errors import ManifestError, shown
-from .hook_key import check_id
+from .ids import check_id
+from .manifest_sha import sha_of
+from .time_limits import LONGEST_LIMIT
 
 #: The schemes of an artifact's location; ``store`` is a key of the store that holds the hooks as well.
 LOCATION_SCHEMES = ("https", "http", "file", "store")
@@ -88,12 +88,15 @@ class PodManifest:
     id: str
     launchables: tuple[Launchable, ...]
     config: Mapping[str, Any]
-    #: SHA-256, in hexadecimal, of the normalised manifest: comments and the order of keys do not change it.
+    #: See :func:`.manifest_sha.sha_of`.
     sha: str
     #: The manifest as YAML: as it was given where it was text, so that no comment is lost.
     text: str
     #: The same as plain data.
     data: Mapping[str, Any]
+    #: The hook's own time limits in seconds, from ``config``; None where it sets none.
+    term_after: float | None
+    kill_after: float | None
 
 
 def parse(content: bytes | str, source: str) -> PodManifest:
@@ -126,11 +129,6 @@ def from_mapping(data: Mapping[str, Any], source: str) -> PodManifest:
     return _build(data, text, source)
 
 
-def normalised(data: Mapping[str, Any]) -> bytes:
-    """Return the one form of a manifest that its SHA is taken of: JSON, which is YAML, with sorted keys."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
 def redacted(location: str) -> str:
     """Return a location as messages may show it: without a password, and without a query, which can grant access."""
     return _USERINFO.sub(r"\1", location.split("?", 1)[0])
@@ -144,16 +142,37 @@ def _build(data: Any, text: str, source: str) -> PodManifest:
         if not stanzas:
             raise ManifestError("launchables is empty; add a launchable")
         registry = pod.optional("artifact_registry")
+        config = pod.optional("config") or {}
+        term_after, kill_after = _limits(config)
         return PodManifest(
             id=pod_id,
             launchables=tuple(_launchable(name, stanzas[name], registry) for name in sorted(stanzas)),
-            config=pod.optional("config") or {},
-            sha=hashlib.sha256(normalised(data)).hexdigest(),
+            config=config,
+            sha=sha_of(data),
             text=text,
             data=data,
+            term_after=term_after,
+            kill_after=kill_after,
         )
     except ManifestError as error:
         raise ManifestError(f"{source}: {error}") from None
+
+
+def _limits(config: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the time limits that ``config`` sets, in seconds; a hook's configuration is for us too, as p2's was."""
+    limits: list[float | None] = []
+    for name in ("term_after", "kill_after"):
+        value = config.get(name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 < value <= LONGEST_LIMIT):
+            raise ManifestError(
+                f"config: {name} is {shown(value)}; give seconds, a number above 0 and not more than {LONGEST_LIMIT}"
+            )
+        limits.append(None if value is None else float(value))
+    term_after, kill_after = limits
+    if term_after is not None and kill_after is not None and term_after > kill_after:
+        raise ManifestError(f"config: kill_after is {kill_after:g}, less than term_after, {term_after:g}; raise it")
+    return term_after, kill_after
 
 
 def _launchable(name: Any, stanza: Any, registry: str | None) -> Launchable:

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import VERSION, disk, install_record
-from .audit.outcomes import Counted, OutcomeCounter
+from .audit.counting import Counted, OutcomeCounter
 from .errors import HookError, ManifestError, shown
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install import installed_hooks

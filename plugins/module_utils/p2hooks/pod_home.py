@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 from . import disk, envdir, install_record, strict_yaml
 from .errors import ArtifactError, shown
+from .files import read_file
 from .hook_key import HookKey
 from .install_record import InstallRecord
-from .layout import Layout
+from .layout import MANIFEST_FILE, Layout
 from .manifest import Launchable, PodManifest
-
-MANIFEST_FILE = "current_manifest.yaml"
 
 #: Inside an installed artifact: the SHA-256 of the archive that it came from.
 DIGEST_FILE = ".artifact-sha256"
@@ -37,7 +36,7 @@ class PodHome:
 
     def manifest_text(self) -> str:
         """Return the installed manifest, an empty string where there is none."""
-        return (disk.read_file(os.path.join(self.path, MANIFEST_FILE)) or b"").decode("utf-8", "replace")
+        return (read_file(os.path.join(self.path, MANIFEST_FILE)) or b"").decode("utf-8", "replace")
 
     def install_dir(self, launchable: Launchable) -> str:
         """Return the directory of this version of ``launchable``."""
@@ -49,7 +48,7 @@ class PodHome:
         Raises:
             ArtifactError: it is, but from an archive with another digest than the manifest now gives.
         """
-        digest = disk.read_file(os.path.join(self.install_dir(launchable), DIGEST_FILE))
+        digest = read_file(os.path.join(self.install_dir(launchable), DIGEST_FILE))
         if digest is None:
             return False
         found = digest.decode("utf-8", "replace").strip()
@@ -67,7 +66,7 @@ class PodHome:
         return (
             all(self.has_artifact(launchable) for launchable in manifest.launchables)
             and all(self._current(each.id) == self._install_link(each) for each in manifest.launchables)
-            and all(disk.read_file(path) == content for path, content in self._files(manifest).items())
+            and all(read_file(path) == content for path, content in self._files(manifest).items())
             and not any(self._strays(manifest))
         )
 
@@ -87,11 +86,11 @@ class PodHome:
         record that says so. After a crash anywhere in between the same call completes the work.
         """
         files = self._files(manifest)
-        disk.write_files({path: files[path] for path in files if disk.read_file(path) != files[path]}, _PRIVATE)
+        disk.write_files({path: files[path] for path in files if read_file(path) != files[path]}, _PRIVATE)
         for launchable in manifest.launchables:
             self._make_current(launchable)
         versions = {launchable.id: launchable.version or "" for launchable in manifest.launchables}
-        record = InstallRecord(origin, manifest.sha, versions).encode()
+        record = InstallRecord(origin, manifest.sha, versions, manifest.term_after, manifest.kill_after).encode()
         disk.write_file(os.path.join(self.path, install_record.FILE_NAME), record, _PRIVATE)
 
     def prune(self, manifest: PodManifest) -> None:

@@ -9,6 +9,7 @@ import os
 from time import sleep
 
 from ..errors import reason_of
+from ..files import open_without_waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class JSONLines:
     def recent(self, run_id: str) -> list[dict[str, Any]]:
         """Return what the file's end has of the run ``run_id``."""
         try:
-            with open(self.path, "rb", opener=_open_without_waiting) as file:
+            with open(self.path, "rb", opener=open_without_waiting) as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - _RECENT_BYTES))
                 lines = file.read().split(b"\n")
         except OSError:
@@ -130,7 +131,3 @@ def _ends_with_newline(descriptor: int) -> bool:
             return True
         sleep(_BETWEEN_LOOKS)
     return False
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)

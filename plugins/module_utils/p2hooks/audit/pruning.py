@@ -11,8 +11,9 @@ from time import sleep
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import AuditError, reason_of
+from ..files import open_without_waiting
 from .json_lines import decode
-from .reading import moment, open_for_reading, open_without_waiting, require_sqlite, rotated
+from .reading import moment, open_for_reading, require_sqlite, rotated
 from .sqlite import UnsuitableDatabase, open_for_writing
 
 if TYPE_CHECKING:

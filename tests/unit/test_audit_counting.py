@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from p2hooks.audit.counting import Counted, OutcomeCounter
 from p2hooks.audit.json_lines import JSONLines, encode
-from p2hooks.audit.outcomes import Counted, OutcomeCounter
 from support_audit import record
 
 A = Counted("before_install", "a", "5b0c", "2026-01-31T00:00:00.000Z")
