@@ -226,6 +226,7 @@ from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import reading
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import AuditError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.outcomes import OUTCOMES
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
@@ -256,7 +257,7 @@ def main() -> None:
             "hook_id": {"type": "str"},
             "pod_id": {"type": "str"},
             "event": {"type": "str", "choices": list(EVENTS)},
-            "outcome": {"type": "str", "choices": list(reading.OUTCOMES)},
+            "outcome": {"type": "str", "choices": list(OUTCOMES)},
             "run_id": {"type": "str"},
             "since": {"type": "str"},
             "until": {"type": "str"},

@@ -69,6 +69,12 @@ options:
     type: list
     elements: str
     default: []
+  fail_fast:
+    description:
+      - Whether to stop at the first hook of O(required) that does not succeed, and before the first one if one of them
+        is missing. The hooks that come after it are skipped.
+    type: bool
+    default: false
 seealso:
   - module: p2fleet.hooks.p2_hook_audit_info
   - module: p2fleet.hooks.p2_hook_install
@@ -183,14 +189,17 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT, CONFIGURATION, ROOT, RUN
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import run, strict_yaml
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import strict_yaml
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import Audit
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import shown
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.event_hooks import would_run
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import yaml_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hooked_pod import HookedPod
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import Layout
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.process import TimeLimits
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.outcomes import SKIPPED, SUCCEEDED
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.run import describe, required_failures, run
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.time_limits import TimeLimits
 
 
 def pod_manifest(option: Any) -> bytes | None:
@@ -212,32 +221,33 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     )
     limits = TimeLimits(params["term_after"], params["kill_after"])
     if module.check_mode:
-        hooks = run.would_run(layout, params["event"])
+        hooks = would_run(layout, params["event"])
         result = {"changed": any(hook["reason"] is None for hook in hooks), "hooks": hooks}
-        failures = list(run.required_failures(hooks, params["required"]))
+        failures = list(required_failures(hooks, params["required"]))
         if failures:
             raise PartialFailure("; ".join(failures), {**result, "required_failures": failures})
         return result
     audit = Audit(params["audit_log"], params["audit_database"])
-    report = run.run(
+    report = run(
         layout,
         params["event"],
         pod,
         audit,
         node=params["node"] or os.uname().nodename,
         required=params["required"],
+        fail_fast=params["fail_fast"],
         limits=limits,
     )
     audit.close()
     for warning in report.warnings:
         module.warn(warning)
     for record in report.hooks:
-        if record["outcome"] != run.SUCCEEDED:
+        if record["outcome"] != SUCCEEDED:
             # Ansible shows equal warnings of several hosts only once.
             where = f"{record['host']}: {record['event']} for {record['pod_id']}"
-            module.warn(f"{where}: hook {shown(record['hook'])} {run.describe(record)}")
+            module.warn(f"{where}: hook {shown(record['hook'])} {describe(record)}")
     result = {
-        "changed": any(record["outcome"] != run.SKIPPED for record in report.hooks),
+        "changed": any(record["outcome"] != SKIPPED for record in report.hooks),
         "run_id": report.run_id,
         "hooks": report.hooks,
         "required_failures": report.required_failures,
@@ -256,6 +266,7 @@ def main() -> None:
             "pod_home": {"type": "path"},
             "pod_manifest": {"type": "raw"},
             "required": {"type": "list", "elements": "str", "default": []},
+            "fail_fast": {"type": "bool", "default": False},
             **AUDIT,
             **CONFIGURATION,
             **ROOT,

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from p2hooks import run
 from p2hooks.audit import Audit
 from p2hooks.hooked_pod import HookedPod
 from p2hooks.install_record import InstallRecord
 from p2hooks.layout import Layout
-from p2hooks.process import TimeLimits
+from p2hooks.run import RunReport, run
+from p2hooks.time_limits import TimeLimits
 
 EVENT = "before_install"
 
@@ -64,9 +64,9 @@ class Host:
 
     def run(
         self, *, event: str = EVENT, pod: HookedPod | None = None, term: float = 30, kill: float = 60, **options: Any
-    ) -> run.RunReport:
+    ) -> RunReport:
         audit = Audit(str(self.audit), str(self.database) if self.database else None)
-        report = run.run(
+        report = run(
             self.layout,
             event,
             pod or HookedPod("hello", pod_root=str(self.path / "pods")),

@@ -16,7 +16,8 @@ from time import monotonic, process_time, sleep
 
 import pytest
 from p2hooks.errors import HookError
-from p2hooks.process import OUTPUT_TAIL_BYTES, HookProcess, TimeLimits, exit_of
+from p2hooks.process import OUTPUT_TAIL_BYTES, HookProcess, exit_of
+from p2hooks.time_limits import TimeLimits
 from support_run import eventually, own_children, own_zombies, write_script
 
 PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}

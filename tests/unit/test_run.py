@@ -23,10 +23,12 @@ from typing import Any
 
 import p2hooks
 import pytest
-from p2hooks import run
 from p2hooks.audit import Audit
 from p2hooks.errors import ManifestError
+from p2hooks.event_hooks import would_run
 from p2hooks.hooked_pod import HookedPod
+from p2hooks.install_record import InstallRecord
+from p2hooks.run import RunReport, describe, run
 from support_run import EVENT, Host, eventually, is_running, own_zombies
 
 ENGINE = str(Path(p2hooks.__file__).parent.parent)
@@ -53,7 +55,7 @@ def pids_in(path: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()]
 
 
-def names_and_outcomes(report: run.RunReport) -> list[tuple[str, str]]:
+def names_and_outcomes(report: RunReport) -> list[tuple[str, str]]:
     return [(record["hook"], record["outcome"]) for record in report.hooks]
 
 
@@ -100,14 +102,14 @@ def test_a_hook_that_fails(host: Host) -> None:
     record = host.run_one()
     assert (record["outcome"], record["exit_code"], record["signal"]) == ("failed", 3, None)
     assert record["output"] == "oops\n"
-    assert run.describe(record) == "failed with exit code 3"
+    assert describe(record) == "failed with exit code 3"
 
 
 def test_a_hook_that_dies_by_a_signal(host: Host) -> None:
     host.script("a", "kill -SEGV $$")
     record = host.run_one()
     assert (record["outcome"], record["exit_code"], record["signal"]) == ("failed", None, "SIGSEGV")
-    assert run.describe(record) == "failed with SIGSEGV"
+    assert describe(record) == "failed with SIGSEGV"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_a_file_that_cannot_be_executed_is_skipped(host: Host, content: str, mod
     assert names_and_outcomes(report) == [("a", "skipped"), ("b", "succeeded")]
     assert report.hooks[0]["reason"] == reason
     assert report.hooks[0]["exit_code"] is None
-    assert run.describe(report.hooks[0]) == f"was skipped: {reason}"
+    assert describe(report.hooks[0]) == f"was skipped: {reason}"
     assert host.records() == report.hooks
 
 
@@ -169,7 +171,7 @@ def test_check_mode_lists_what_would_run(host: Host) -> None:
     a = host.script("a", "touch $PWD/ran")
     b = host.script("b", "", event=None, mode=0o644)
     c = host.script("c", "", mode=0o775)
-    assert run.would_run(host.layout, EVENT) == [
+    assert would_run(host.layout, EVENT) == [
         {"hook": "a", "hook_id": None, "path": str(a), "outcome": "succeeded", "reason": None},
         {
             "hook": "b",
@@ -238,7 +240,8 @@ def test_the_environment_of_an_installed_hook_is_exactly_this(host: Host, monkey
         launchable_env={"BOTH": "launchable", "LANG": "de_DE.UTF-8", "TEXT": "a\0b = c\t ", "EMPTY": ""},
     )
     pods = host.path / "pods"
-    assert environment_in(host.run_one()) == {
+    record = host.run_one()
+    assert environment_in(record) == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": pwd.getpwuid(os.geteuid()).pw_dir,
         "LANG": "de_DE.UTF-8",
@@ -247,6 +250,8 @@ def test_the_environment_of_an_installed_hook_is_exactly_this(host: Host, monkey
         "TEXT": "a\nb = c",
         "EMPTY": "",
         "HOOK": EVENT,
+        "HOOK_NAME": "ensure_user_main_launch",
+        "HOOK_RUN_ID": record["run_id"],
         "HOOK_EVENT": EVENT,
         "HOOKED_NODE": "node1",
         "HOOKED_POD_ID": "hello",
@@ -431,7 +436,7 @@ def test_a_hook_that_times_out_is_told_to_end_while_the_run_goes_on(host: Host, 
     assert names_and_outcomes(report) == [("a", "timed_out"), ("b", "succeeded")]
     assert report.hooks[0]["output"] == "hello\n"
     assert report.hooks[0]["reason"] == "still running after 0.3 s, so it was sent SIGTERM"
-    assert run.describe(report.hooks[0]) == "timed out: still running after 0.3 s, so it was sent SIGTERM"
+    assert describe(report.hooks[0]) == "timed out: still running after 0.3 s, so it was sent SIGTERM"
     assert 0.3 <= report.hooks[0]["duration"] < 1
     assert eventually(lambda: ("a", "terminated") in host.outcomes())
     closing = next(record for record in host.records() if record["outcome"] == "terminated")
@@ -634,6 +639,37 @@ def test_each_required_hook_that_does_not_succeed_is_named_and_the_others_run(ho
     assert names_and_outcomes(report)[-1] == ("zz", "succeeded")
 
 
+def test_a_run_can_stop_at_the_first_required_hook_that_does_not_succeed(host: Host) -> None:
+    host.script("a", "exit 1")
+    host.script("b", "exit 3")
+    host.hook("c", "")
+    report = host.run(required=["b"], fail_fast=True)
+    assert names_and_outcomes(report) == [("a", "failed"), ("b", "failed"), ("c_main_launch", "skipped")]
+    assert report.hooks[2]["reason"] == "not run, since the run stopped: required hook 'b' failed with exit code 3"
+    assert report.required_failures == ["required hook 'b' failed with exit code 3"]
+    assert host.outcomes() == names_and_outcomes(report)
+
+
+def test_a_run_can_stop_before_its_first_hook_if_a_required_one_is_missing(host: Host) -> None:
+    host.script("a", "")
+    report = host.run(required=["a", "b"], fail_fast=True)
+    assert names_and_outcomes(report) == [("a", "skipped")]
+    assert "required hook 'b' is missing" in report.hooks[0]["reason"]
+    assert [failure.partition(":")[0] for failure in report.required_failures] == [
+        "required hook 'a' was skipped",
+        "required hook 'b' is missing",
+    ]
+
+
+def test_a_run_that_may_stop_does_not_where_all_is_well(host: Host) -> None:
+    host.script("a", "exit 1")
+    host.hook("b", "")
+    host.script("c", "")
+    report = host.run(required=["b", "c"], fail_fast=True)
+    assert names_and_outcomes(report) == [("a", "failed"), ("b_main_launch", "succeeded"), ("c", "succeeded")]
+    assert report.required_failures == []
+
+
 def test_a_required_hook_is_missing_where_no_hooks_are_set_up(host: Host) -> None:
     assert host.run(required=["a\nb"]).required_failures == [
         "required hook 'a\\nb' is missing: install it, or take it out of required"
@@ -689,7 +725,7 @@ def test_a_hook_may_remove_all_hooks(host: Host) -> None:
 
 def test_a_host_name_that_no_environment_can_hold_is_no_crash(host: Host) -> None:
     host.script("a", "")
-    report = run.run(host.layout, EVENT, HookedPod("hello"), Audit(str(host.audit)), node="n\0")
+    report = run(host.layout, EVENT, HookedPod("hello"), Audit(str(host.audit)), node="n\0")
     assert [record["reason"] for record in report.hooks] == ["cannot be executed: embedded null byte"]
 
 
@@ -715,3 +751,31 @@ def session_of(leader: int) -> list[str]:
     """Return what still runs in a session."""
     found = subprocess.run(["/bin/ps", "-o", "stat=", "-s", str(leader)], capture_output=True, text=True, check=False)
     return [state for state in found.stdout.split() if not state.startswith("Z")]
+
+
+# The limits of a hook's own
+
+
+@pytest.mark.parametrize(("own", "outcome"), [({"term_after": 0.2}, "timed_out"), ({}, "succeeded")])
+def test_a_hook_may_have_limits_of_its_own(host: Host, own: dict[str, float], outcome: str) -> None:
+    home = host.hook("a", "sleep 0.6")
+    (home / "installed").write_bytes(InstallRecord("store", "5b0c", {"main": "1f"}, **own).encode())
+    record = host.run_one(term=20, kill=20)
+    assert record["outcome"] == outcome
+    if own:
+        assert record["reason"] == "still running after 0.2 s, so it was sent SIGTERM"
+
+
+def test_a_hook_that_needs_longer_is_given_it(host: Host) -> None:
+    home = host.hook("a", "sleep 0.6")
+    (home / "installed").write_bytes(InstallRecord("store", "5b0c", {}, term_after=20.0).encode())
+    assert host.run_one(term=0.1, kill=0.2)["outcome"] == "succeeded"
+
+
+def test_a_hook_is_killed_at_its_own_limit(host: Host, pids: Path) -> None:
+    home = host.hook("a", f"trap '' TERM; echo $$ >>{pids}; while :; do sleep 20; done")
+    (home / "installed").write_bytes(InstallRecord("store", "5b0c", {}, 0.2, 0.5).encode())
+    assert host.run_one(term=20, kill=20)["outcome"] == "timed_out"
+    assert eventually(lambda: len(host.outcomes()) == 2, 5)
+    assert host.records()[1]["outcome"] == "killed"
+    assert 0.5 <= host.records()[1]["duration"] < 3

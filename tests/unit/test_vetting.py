@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from p2hooks import run
 from p2hooks.errors import HookRefused
+from p2hooks.event_hooks import Hook
 from p2hooks.layout import Layout
 from p2hooks.vetting import vet
 from support_run import EVENT, Host, write_script
@@ -64,7 +64,7 @@ def exec_dir(host: Host) -> Path:
 
 def obstacle(host: Host, name: str = "a_main_launch") -> str | None:
     """Return why a hook would not run; a path in it is told from the temporary directory on."""
-    reason = run.Hook(host.layout, host.layout.exec_dir(EVENT), name).obstacle()
+    reason = Hook(host.layout, host.layout.exec_dir(EVENT), name).obstacle()
     assert reason is None or reason.isprintable()
     return reason and reason.replace(f"{host.path}/", "").replace(str(host.path), "")
 
@@ -341,7 +341,7 @@ def test_a_name_that_would_break_the_line_is_quoted(host: Host) -> None:
 
 def test_what_is_executed_is_what_was_checked(host: Host) -> None:
     installs = host.path / "hooks/pods/before_install/a/main/installs"
-    hook = run.Hook(host.layout, host.layout.exec_dir(EVENT), "a_main_launch")
+    hook = Hook(host.layout, host.layout.exec_dir(EVENT), "a_main_launch")
     assert hook.obstacle() is None
     (installs / "main_2e/bin").mkdir(parents=True)
     write_script(installs / "main_2e/bin/launch", "", mode=0o777)

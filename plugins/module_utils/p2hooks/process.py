@@ -11,8 +11,6 @@ import os
 import select
 from time import monotonic
 
-from .errors import HookError
-
 #: How much of a hook's output is kept, in bytes; the rest is read and dropped.
 OUTPUT_TAIL_BYTES = 8192
 
@@ -20,32 +18,9 @@ _CHUNK = 65536
 #: A daemon that a hook left behind may write for ever; after the hook's end at most this much is still read, in chunks.
 _CHUNKS_AFTER_THE_END = 16
 
-#: No limit may be longer than a day, in seconds.
-_LONGEST_LIMIT = 24 * 60 * 60
-
 # Python itself ignores SIGPIPE and SIGXFSZ, and whoever started us may ignore others; an ignored signal stays ignored
 # across exec, and a hook that cannot be terminated would be the result. The C library keeps 32 and 33 to itself.
 _ALL_SIGNALS = sorted(set(range(1, _signal.NSIG)) - {_signal.SIGKILL, _signal.SIGSTOP, 32, 33})
-
-
-class TimeLimits:
-    """When a hook is told to end (SIGTERM), and when it is made to (SIGKILL), in seconds after its start."""
-
-    __slots__ = ("kill_after", "term_after")
-
-    def __init__(self, term_after: float = 30.0, kill_after: float = 60.0) -> None:
-        """Check and keep the limits.
-
-        Raises:
-            HookError: they are not in order, or longer than a day.
-        """
-        if not 0 < term_after <= kill_after <= _LONGEST_LIMIT:
-            raise HookError(
-                f"term_after is {term_after:g} and kill_after {kill_after:g}; give seconds above 0, "
-                f"kill_after not less than term_after, and neither more than {_LONGEST_LIMIT}"
-            )
-        self.term_after = term_after
-        self.kill_after = kill_after
 
 
 class HookProcess:
@@ -77,9 +52,8 @@ class HookProcess:
             self._pidfd = _open_pidfd(self.pid)
         except BaseException:
             os.close(read_end)
-            raise
-        finally:
             os.close(write_end)
+            raise
         os.set_blocking(read_end, False)
         self.ended: float | None = None
         #: As of os.waitstatus_to_exitcode: an exit code, or a negative signal; None while it runs.
@@ -87,6 +61,8 @@ class HookProcess:
         #: Whether something still held the output open when the hook had ended: a process that it left behind.
         self.output_held_open = False
         self._output = read_end
+        # Kept for as long as the hook runs, or its end would wake us twice: once for its output and once for itself.
+        self._write_end: int | None = write_end
         self._at_end_of_output = False
         self._tail = bytearray()
         self._dropped = False
@@ -95,17 +71,14 @@ class HookProcess:
         """Read output until the hook has ended, or the monotonic clock shows ``until``; tell whether it has ended."""
         poller = select.poll()
         poller.register(self._pidfd, select.POLLIN)
-        if not self._at_end_of_output:
-            poller.register(self._output, select.POLLIN)
+        poller.register(self._output, select.POLLIN)
         while self.status is None:
             remaining = max(0.0, until - monotonic())
             for descriptor, dummy in poller.poll(int(remaining * 1000) + 1):
                 if descriptor == self._pidfd:
                     self._reap()
-                    continue
-                self._read_chunk()
-                if self._at_end_of_output:
-                    poller.unregister(self._output)
+                else:
+                    self._read_chunk()
             if self.status is None and monotonic() >= until:
                 return False
         return True
@@ -119,18 +92,25 @@ class HookProcess:
         """Let go of the hook: its output is no longer read."""
         os.close(self._pidfd)
         os.close(self._output)
+        self._close_write_end()
+
+    def _close_write_end(self) -> None:
+        if self._write_end is not None:
+            os.close(self._write_end)
+            self._write_end = None
 
     def _reap(self) -> None:
         dummy, status = os.waitpid(self.pid, 0)
         self.ended = monotonic()
         self.status = os.waitstatus_to_exitcode(status)
+        self._close_write_end()
         self._drain()
         self.output_held_open = not self._at_end_of_output
 
     def _drain(self) -> None:
         """Read what is there, a bounded amount of it, for it may go on for ever."""
         for dummy in range(_CHUNKS_AFTER_THE_END):
-            if self._at_end_of_output or not self._read_chunk():
+            if not self._read_chunk():
                 return
 
     def _read_chunk(self) -> bool:

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -46,6 +46,15 @@ def children() -> set[int]:
     return set(_children_of(os.getpid()))
 
 
+def has_children() -> bool:
+    """Tell whether we have children, those included that have ended and were not waited for."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def is_empty(spared: Collection[int]) -> bool:
     """Tell whether none of our children is alive but ``spared``, and so nothing that any of the others started."""
     return not any(True for pid in children() if pid not in spared and _is_alive(pid))
@@ -69,6 +78,35 @@ def kill(spared: Collection[int]) -> bool:
             return False
         sleep(0.001)  # whoever lost its parent by this is ours by then
     return True
+
+
+def kill_marked(variables: Mapping[str, str]) -> bool:
+    """End every process whose environment still has all of these ``variables``; tell whether none is left.
+
+    That is for what no living process is the parent of any more; whoever has cleared its environment escapes it.
+    """
+    wanted = [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in variables.items()]
+    deadline = monotonic() + _KILL_PATIENCE
+    while True:
+        marked = [pid for pid in _all_processes() if _has_variables(pid, wanted)]
+        for pid in marked:
+            _send(pid, SIGKILL)
+        if not marked or monotonic() >= deadline:
+            return not marked
+        sleep(0.001)
+
+
+def _all_processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+def _has_variables(pid: int, wanted: list[bytes]) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            found = set((file.readall() or b"").split(b"\0"))
+    except OSError:  # it has ended meanwhile, or belongs to another user, and we are not root
+        return False
+    return found.issuperset(wanted)
 
 
 def _tree(spared: Collection[int]) -> Iterator[int]:

@@ -10,103 +10,27 @@ import os
 import pwd
 from time import gmtime, monotonic, sleep, strftime, time
 
-from . import envdir, install_record, process_tree, vetting
-from .audit import INTERRUPTED, Audit
-from .errors import HookRefused, reason_of, shown
-from .events import check_event
+from . import process_tree
+from .audit import Audit
+from .errors import reason_of, shown
+from .event_hooks import Hook, hooks_of
 from .hooked_pod import HookedPod
-from .layout import Layout, link_target
-from .process import HookProcess, TimeLimits, exit_of
-from .runner import DONE, run_apart
+from .layout import Layout
+from .outcomes import FAILED, KILLED, SKIPPED, SUCCEEDED, TERMINATED, TIMED_OUT
+from .process import HookProcess, exit_of
+from .runner import run_apart
+from .time_limits import TimeLimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from .runner import Messages
-
-SUCCEEDED, FAILED, TIMED_OUT, SKIPPED = "succeeded", "failed", "timed_out", "skipped"
-#: How a hook that timed out came to its end, in the record that closes it.
-TERMINATED, KILLED = "terminated", "killed"
+    from .runner import Caller
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Seconds between two looks at hooks that were told to end.
 _GRACE_STEP = 0.1
-
-
-class Hook:
-    """One script that an event runs."""
-
-    def __init__(self, layout: Layout, directory: str, name: str) -> None:
-        self._layout = layout
-        #: The name of its link, or of the file that people put there; what is no UTF-8 in it is replaced.
-        self.name = os.fsencode(name).decode("utf-8", "replace")
-        self.path = os.path.join(directory, name)
-        #: The base name of the directory that it runs from, which is what p2's HOOK is.
-        self.stage = os.path.basename(directory)
-        self.pod_home = self.id = self.launchable = None
-        target = link_target(self.path)
-        owner = layout.hook_of(target) if target else None
-        if owner:
-            self.pod_home = layout.pod_home(owner[0])
-            #: The pod id of the hook; None for a script that people put there.
-            self.id = owner[0][-1]
-            self.launchable = owner[1]
-        self.executable = self.path
-        #: The variables that the hook's own pod and launchable define.
-        self.variables: dict[str, str] = {}
-
-    def obstacle(self) -> str | None:
-        """Look whether this hook may and can be run; return why not, None if nothing speaks against it.
-
-        What is to be executed after that is ``executable``, in which every link has been followed, with ``variables``.
-        """
-        env_dirs = (f"{self.pod_home}/env", f"{self.pod_home}/{self.launchable}/env") if self.pod_home else ()
-        try:
-            self.executable = vetting.vet(self._layout, self.path, env_dirs)
-            self.variables = {}
-            for directory in env_dirs:
-                self.variables.update(envdir.read(directory, vetting.check))
-        except HookRefused as refusal:
-            return str(refusal)
-        except OSError as error:
-            return f"{error.filename}: {reason_of(error)}; install the hook again"
-        return None
-
-    def versions(self) -> tuple[str | None, str | None]:
-        """Return the SHA of the hook's manifest and the version of its artifact, as far as they are known."""
-        try:
-            record = install_record.read(self.pod_home) if self.pod_home else None
-        except OSError:
-            record = None
-        if record is None:
-            return None, None
-        return record.manifest_sha, record.versions.get(self.launchable or "") or None
-
-
-def hooks_of(layout: Layout, event: str) -> list[Hook]:
-    """Return what ``event`` runs, in order of name: the global scripts and those of the event; none if not set up.
-
-    A global script comes before one of the same name for the event.
-
-    Raises:
-        ManifestError: there is no such event.
-        OSError: a directory of hooks cannot be read.
-    """
-    check_event(event)
-    hooks = []
-    for directory in (layout.exec_dir(None), layout.exec_dir(event)):
-        try:
-            names = os.listdir(directory)
-        except FileNotFoundError:
-            continue
-        hooks += [
-            Hook(layout, directory, name)
-            for name in names
-            if not name.startswith(".") and not os.path.isdir(os.path.join(directory, name))
-        ]
-    return sorted(hooks, key=lambda hook: hook.name)
 
 
 class RunReport:
@@ -121,19 +45,6 @@ class RunReport:
         self.required_failures: list[str] = []
 
 
-def would_run(layout: Layout, event: str) -> list[dict[str, Any]]:
-    """Return what a run of ``event`` would do: for each hook what its record begins with, and its path.
-
-    The outcome is ``skipped`` with the reason, or ``succeeded``, as far as that can be told.
-    """
-    found = []
-    for hook in hooks_of(layout, event):
-        reason = hook.obstacle()
-        outcome = SKIPPED if reason else SUCCEEDED
-        found.append({"hook": hook.name, "hook_id": hook.id, "path": hook.path, "outcome": outcome, "reason": reason})
-    return found
-
-
 def run(
     layout: Layout,
     event: str,
@@ -142,6 +53,7 @@ def run(
     *,
     node: str,
     required: Sequence[str] = (),
+    fail_fast: bool = False,
     limits: TimeLimits | None = None,
     spawn: Callable[[str, dict[str, str]], HookProcess] = HookProcess,
 ) -> RunReport:
@@ -154,6 +66,8 @@ def run(
     Args:
         node: the name of this host.
         required: names of links or ids of hooks that have to succeed; what becomes of them is in the report.
+        fail_fast: skip all that comes after the first required hook that did not succeed, everything if one is missing.
+        limits: of hooks whose manifest sets none.
         spawn: starts a hook's path in an environment.
 
     Raises:
@@ -163,29 +77,30 @@ def run(
     report = RunReport(os.urandom(8).hex())
     hooks = hooks_of(layout, event)
     with pod:
-        one_run = _Run(event, pod, audit, node, limits or TimeLimits(), spawn, report.run_id)
+        one_run = _Run(report, event, pod, audit, node, limits or TimeLimits(), required if fail_fast else (), spawn)
         try:
-            messages = run_apart(lambda messages: one_run.run(hooks, messages)) if hooks else [DONE]
+            told = run_apart(lambda caller: one_run.run(hooks, caller)) if hooks else one_run.told()
         except OSError as error:
-            messages = one_run.skip(hooks, f"could not be started: {reason_of(error)}; see what uses this host up")
-        if pod.warning:
-            report.warnings.append(pod.warning)
-    running = None
-    for kind, value in messages:
-        if kind == "started":
-            running = value
-        elif kind == "record":
-            report.hooks.append(value)
-            running = None
-        elif kind == "warnings":
-            report.warnings += value
-    if messages[-1:] != [DONE]:
-        report.warnings += ["the process that runs hooks was killed; what had not run by then did not run"]
-        report.warnings += audit.close_dead_runs()
-        if running:
-            report.hooks.append({**running, "outcome": INTERRUPTED, "reason": "the process that ran it was killed"})
+            told = one_run.skip(hooks, f"could not be started: {reason_of(error)}; see what uses this host up")
+    if told is None:
+        report.warnings.append("the process that runs hooks was killed; what had not run by then did not run")
+        report.warnings += audit.close_dead_runs(end_what_is_left)
+        report.hooks = audit.records_of(report.run_id)
+    else:
+        report.hooks, warnings = told
+        report.warnings += warnings
+    if pod.warning:
+        report.warnings.append(pod.warning)
     report.required_failures = list(required_failures(report.hooks, required))
     return report
+
+
+def end_what_is_left(record: dict[str, Any]) -> None:
+    """Kill what is left of the hook of ``record``, whose run has died, and so cannot do it.
+
+    Only those can be found by now whose environment still says which hook started them.
+    """
+    process_tree.kill_marked({"HOOK_RUN_ID": record["run_id"], "HOOK_NAME": record["hook"]})
 
 
 class _Run:
@@ -193,54 +108,82 @@ class _Run:
 
     def __init__(
         self,
+        report: RunReport,
         event: str,
         pod: HookedPod,
         audit: Audit,
         node: str,
         limits: TimeLimits,
+        needed: Sequence[str],
         spawn: Callable[[str, dict[str, str]], HookProcess],
-        run_id: str,
     ) -> None:
-        self._event = event
-        self._pod = pod
+        self._hooks = report.hooks
+        self._warnings = report.warnings
         self._audit = audit
-        self._node = node
         self._limits = limits
+        #: The hooks without which the run does not go on.
+        self._needed = needed
         self._spawn = spawn
-        self._run_id = run_id
         self._common_variables = {"PATH": _PATH, "HOME": _home(), "LANG": "C.UTF-8"}
-        self._run_variables = {"HOOK_EVENT": event, "HOOKED_NODE": node, **pod.variables}
+        self._run_variables = {
+            "HOOK_RUN_ID": report.run_id,
+            "HOOK_EVENT": event,
+            "HOOKED_NODE": node,
+            **pod.variables,
+        }
+        self._common_fields = {
+            "run_id": report.run_id,
+            "host": node,
+            "event": event,
+            "pod_id": pod.id,
+            "pod_unique_key": pod.unique_key,
+        }
         #: What hooks left behind that ended in time: their daemons, which are left alone.
         self._spared: set[int] = set()
 
-    def run(self, hooks: Sequence[Hook], messages: Messages) -> None:
-        """Run ``hooks``, telling of each in ``messages``."""
-        self._messages = messages
-        self._warn(self._audit.begin(self._run_id))
-        for hook in hooks:
-            self._run_hook(hook)
-        self._warn(self._audit.end())
+    def told(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the records, and the warnings."""
+        return self._hooks, self._warnings
 
-    def skip(self, hooks: Sequence[Hook], reason: str) -> list[tuple[str, Any]]:
-        """Record that ``hooks`` could not be run; return what :meth:`run` would have told."""
-        messages: list[tuple[str, Any]] = []
+    def run(self, hooks: Sequence[Hook], caller: Caller) -> tuple[list[dict[str, Any]], list[str]]:
+        """Run ``hooks``, and return what :meth:`told` does."""
+        self._caller = caller
+        self._warnings += self._audit.begin(self._common_fields["run_id"], end_what_is_left)
+        present = {name for hook in hooks for name in (hook.name, hook.id)}
+        obstacle = next((_missing(name) for name in self._needed if name not in present), None)
         for hook in hooks:
-            record = {**self._new_record(hook), "reason": reason}
-            messages += [("warnings", self._audit.write(record)), ("record", record)]
-        return [*messages, ("warnings", self._audit.end()), DONE]
+            if obstacle is not None:
+                self._skip(hook, f"not run, since the run stopped: {obstacle}")
+                continue
+            record = self._run_hook(hook)
+            if record["outcome"] != SUCCEEDED and (hook.name in self._needed or hook.id in self._needed):
+                obstacle = _failure(record)
+        self._warnings += self._audit.end()
+        return self.told()
+
+    def skip(self, hooks: Sequence[Hook], reason: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """Record that none of ``hooks`` could be run; return what :meth:`told` does."""
+        for hook in hooks:
+            self._skip(hook, reason)
+        self._warnings += self._audit.end()
+        return self.told()
+
+    def _skip(self, hook: Hook, reason: str) -> None:
+        record = self._new_record(hook)
+        record["reason"] = reason
+        self._note(record)
+
+    def _note(self, record: dict[str, Any]) -> None:
+        self._warnings += self._audit.write(record)
+        self._hooks.append(record)
 
     def _new_record(self, hook: Hook) -> dict[str, Any]:
-        manifest_sha, version = hook.versions()
         return {
-            "run_id": self._run_id,
-            "host": self._node,
-            "event": self._event,
+            **self._common_fields,
             "hook": hook.name,
             "hook_id": hook.id,
-            "manifest_sha": manifest_sha,
-            "artifact_version": version,
-            "pod_id": self._pod.id,
-            "pod_unique_key": self._pod.unique_key,
+            "manifest_sha": hook.manifest_sha,
+            "artifact_version": hook.artifact_version,
             "outcome": SKIPPED,
             "reason": None,
             "exit_code": None,
@@ -252,59 +195,65 @@ class _Run:
             "output_held_open": False,
         }
 
-    def _run_hook(self, hook: Hook) -> None:
+    def _run_hook(self, hook: Hook) -> dict[str, Any]:
+        obstacle = hook.obstacle()
         record = self._new_record(hook)
-        record["reason"] = hook.obstacle()
-        overdue = self._execute(hook, record) if record["reason"] is None else None
-        self._warn(self._audit.write(record))
-        self._messages.send("record", record)
+        record["reason"] = obstacle
+        overdue = self._execute(hook, record) if obstacle is None else None
+        self._note(record)
         if overdue:
-            self._go_on_without(overdue, record)
-
-    def _warn(self, warnings: list[str]) -> None:
-        if warnings:
-            self._messages.send("warnings", warnings)
+            self._go_on_without(overdue, hook, record)
+        return record
 
     def _execute(self, hook: Hook, record: dict[str, Any]) -> HookProcess | None:
         """Run ``hook`` and complete its ``record``; return its process if it did not end in time."""
-        environment = {**self._common_variables, **hook.variables, "HOOK": hook.stage, **self._run_variables}
-        self._warn(self._audit.mark(record))
-        self._messages.send("started", record)
+        environment = {
+            **self._common_variables,
+            **hook.variables,
+            "HOOK": hook.stage,
+            "HOOK_NAME": hook.name,
+            **self._run_variables,
+        }
+        self._warnings += self._audit.mark(record)
         try:
             process = self._spawn(hook.executable, environment)
         except (OSError, ValueError) as error:  # ValueError: a name or value that no environment can hold
             record["reason"] = _refusal(error, hook.path)
             return None
-        ended = process.wait(process.started + self._limits.term_after)
+        term_after = hook.limits(self._limits).term_after
+        ended = process.wait(process.started + term_after)
         record["duration"] = round((process.ended or monotonic()) - process.started, 4)
         record["output"], record["output_truncated"] = process.output
         record["output_held_open"] = process.output_held_open
         if not ended:
             record["outcome"] = TIMED_OUT
-            record["reason"] = f"still running after {self._limits.term_after:g} s, so it was sent SIGTERM"
+            record["reason"] = f"still running after {term_after:g} s, so it was sent SIGTERM"
             return process
         record["exit_code"], record["signal"] = exit_of(process.status)
         record["outcome"] = FAILED if process.status else SUCCEEDED
         process.close()
-        self._spare(process_tree.children())
+        self._spare()
         return None
 
-    def _spare(self, pids: set[int]) -> None:
+    def _spare(self) -> None:
+        """Note which children we have now: they were left behind in time."""
+        pids = process_tree.children() if process_tree.has_children() else set()
         if pids != self._spared:
             self._spared = pids
-            self._messages.send("spared", list(pids))
+            self._caller.spare(pids)
 
-    def _go_on_without(self, process: HookProcess, record: dict[str, Any]) -> None:
+    def _go_on_without(self, process: HookProcess, hook: Hook, record: dict[str, Any]) -> None:
         """Divide in two: a child, in which this returns, goes on with the run, and this process sees to the hook's end.
 
         That way whatever has no parent any more comes to the process that knows which hook it belongs to.
         """
         process_tree.terminate(self._spared)
-        self._warn(self._audit.before_fork())
+        deadline = process.started + hook.limits(self._limits).kill_after
+        self._warnings += self._audit.before_fork()
         try:
             successor = os.fork()
         except OSError:  # the system has no process left, so the run has to wait
-            self._end(process, record, self._audit, self._spared)
+            self._end(process, deadline, record, self._audit, self._spared)
             return
         if successor == 0:
             process_tree.become_subreaper()
@@ -312,17 +261,18 @@ class _Run:
             process.close()
             return
         try:
-            self._messages.close()
-            audit = self._audit.in_child()
-            self._end(process, record, audit, self._spared | {successor})
+            self._caller.leave()
+            audit = self._audit.apart(record)
+            self._end(process, deadline, record, audit, self._spared | {successor})
             audit.end()
             os.waitpid(successor, 0)  # or it would become a child of the caller, which knows nothing of it
         finally:
             os._exit(0)
 
-    def _end(self, process: HookProcess, record: dict[str, Any], audit: Audit, spared: set[int]) -> None:
+    def _end(
+        self, process: HookProcess, deadline: float, record: dict[str, Any], audit: Audit, spared: set[int]
+    ) -> None:
         """Wait for everything that an overdue hook started to end, kill it when it is time, and close the record."""
-        deadline = process.started + self._limits.kill_after
         outcome = TERMINATED
         while not process_tree.is_empty(spared):
             if monotonic() >= deadline:
@@ -353,10 +303,18 @@ def required_failures(records: list[dict[str, Any]], required: Sequence[str]) ->
     for name in required:
         matching = [record for record in records if name in (record["hook"], record["hook_id"])]
         if not matching:
-            yield f"required hook {shown(name)} is missing: install it, or take it out of required"
+            yield _missing(name)
         for record in matching:
             if record["outcome"] != SUCCEEDED:
-                yield f"required hook {shown(record['hook'])} {describe(record)}"
+                yield _failure(record)
+
+
+def _missing(name: str) -> str:
+    return f"required hook {shown(name)} is missing: install it, or take it out of required"
+
+
+def _failure(record: dict[str, Any]) -> str:
+    return f"required hook {shown(record['hook'])} {describe(record)}"
 
 
 def describe(record: dict[str, Any]) -> str:

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import os
 
-from . import configuration, run
+from . import configuration
 from .audit import Audit
 from .console import REQUIRED_FAILED, Answer, conclude, printable
 from .errors import HookError, reason_of
+from .event_hooks import would_run
 from .events import EVENTS
 from .hooked_pod import HookedPod
 from .layout import Layout
-from .process import TimeLimits
+from .outcomes import SUCCEEDED
+from .run import describe, required_failures, run
+from .time_limits import TimeLimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ VALUES = (
     "audit_database",
 )
 #: Options that take none.
-FLAGS = ("check", "json")
+FLAGS = ("fail_fast", "check", "json")
 
 #: So many of the last lines that a hook wrote are shown to people when it did not succeed.
 _SHOWN_LINES = 10
@@ -112,27 +115,28 @@ def answer(options: dict[str, Any]) -> Answer:
         manifest=_content(options["pod_manifest"]),
     )
     if options["check"]:
-        hooks = run.would_run(layout, options["event"])
+        hooks = would_run(layout, options["event"])
         lines = [
             f"would run   {printable(hook['hook'])}"
             if hook["reason"] is None
             else f"would skip  {printable(hook['hook'])}: {printable(hook['reason'])}"
             for hook in hooks
         ]
-        failures = list(run.required_failures(hooks, options["required"]))
+        failures = list(required_failures(hooks, options["required"]))
         return Answer(
             {"hooks": hooks, "required_failures": failures},
             lines or [_nothing(options["event"])],
             code=REQUIRED_FAILED if failures else 0,
             errors=failures,
         )
-    report = run.run(
+    report = run(
         layout,
         options["event"],
         pod,
         Audit(options["audit_log"], options["audit_database"]),
         node=options["node"] or os.uname().nodename,
         required=options["required"],
+        fail_fast=options["fail_fast"],
         limits=limits,
     )
     data = {
@@ -154,10 +158,10 @@ def answer(options: dict[str, Any]) -> Answer:
 def _lines(record: dict[str, Any]) -> list[str]:
     """Return what people want to know of a hook that ran: more where it did not succeed."""
     name = printable(record["hook"])
-    if record["outcome"] == run.SUCCEEDED:
+    if record["outcome"] == SUCCEEDED:
         return [f"{name} succeeded in {record['duration']:.3f} s"]
     output = record["output"].splitlines()[-_SHOWN_LINES:]
-    return [f"{name} {printable(run.describe(record))}", *("    " + printable(line) for line in output)]
+    return [f"{name} {printable(describe(record))}", *("    " + printable(line) for line in output)]
 
 
 def _nothing(event: str) -> str:

@@ -20,11 +20,10 @@ from .process_tree import become_subreaper, children, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Collection, Iterator
+    from typing import Any, TypeVar
 
-#: The last message of a runner that was not killed.
-DONE: tuple[str, Any] = ("done", None)
+    _Result = TypeVar("_Result")
 
 _CHUNK = 65536
 _LENGTH_BYTES = 4
@@ -33,38 +32,41 @@ _LENGTH_BYTES = 4
 _staying: set[int] = set()
 
 
-class Messages:
-    """What a runner tells its caller while it is at work."""
+class Caller:
+    """The process that asked for the work, as the runner sees it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def send(self, kind: str, value: Any) -> None:
-        """Tell the caller of ``value``, which is made of Python's basic types, if there still is a caller."""
+    def spare(self, pids: Collection[int]) -> None:
+        """Tell which of our children are left alone if we are killed."""
+        self._send("spared", list(pids))
+
+    def finish(self, kind: str, value: Any) -> None:
+        """Tell the result of the work, made of Python's basic types, or an error, and wait until that was heard."""
+        self._send(kind, value)
+        poller = select.poll()
+        poller.register(self._descriptor, 0)  # which leaves POLLERR: nobody has the other end any more
+        poller.poll()
+
+    def leave(self) -> None:
+        """Tell no more."""
+        os.close(self._descriptor)
+
+    def _send(self, kind: str, value: Any) -> None:
         content = marshal.dumps((kind, value))
         message = len(content).to_bytes(_LENGTH_BYTES, "little") + content
         try:
             while message:
                 message = message[os.write(self._descriptor, message) :]
-        except BrokenPipeError:
+        except BrokenPipeError:  # it was killed
             return
 
-    def wait_for_caller(self) -> None:
-        """Wait until the caller has heard everything, or is gone."""
-        poller = select.poll()
-        poller.register(self._descriptor, 0)  # which leaves POLLERR: nobody has the other end any more
-        poller.poll()
 
-    def close(self) -> None:
-        """Tell no more."""
-        os.close(self._descriptor)
+def run_apart(work: Callable[[Caller], _Result]) -> _Result | None:
+    """Call ``work`` in a runner, and return what it returns, which has to be made of Python's basic types.
 
-
-def run_apart(work: Callable[[Messages], None]) -> list[tuple[str, Any]]:
-    """Call ``work`` in a runner, and return what it told, by kind and value, in that order.
-
-    The last one is of the kind ``done`` unless the runner was killed. In that case nothing is left of what it started,
-    but for the process ids that it told to spare, as ``spared``.
+    None means that the runner was killed. In that case nothing is left of what it started but what it had to spare.
 
     Raises:
         HookError: ``work`` did.
@@ -85,35 +87,42 @@ def run_apart(work: Callable[[Messages], None]) -> list[tuple[str, Any]]:
         _be_the_runner(work, write_end)
     os.close(write_end)
     _staying.add(runner)
-    messages = _read(read_end)
-    if messages[-1:] != [DONE]:
-        spared = [value for kind, value in messages if kind == "spared"]
-        kill(already_there.union(*spared))
+    result: _Result | None = None
+    error = None
+    was_killed = True
+    for kind, value in _messages(read_end):
+        if kind == "spared":
+            already_there |= set(value)
+        else:
+            result, error = (None, value) if kind == "error" else (value, None)
+            was_killed = False
+            break
+    if was_killed:
+        kill(already_there)
     become_subreaper(False)
     # Besides the runner, what an earlier one that stayed behind has left us with when it ended.
     _staying.update(children() - already_there)
     os.close(read_end)  # the runner waits for this, or what it leaves behind would become ours
     _reap()
-    for kind, value in messages:
-        if kind == "error":
-            raise HookError(value)
-    return messages
+    if error is not None:
+        raise HookError(error)
+    return result
 
 
-def _be_the_runner(work: Callable[[Messages], None], descriptor: int) -> None:
+def _be_the_runner(work: Callable[[Caller], Any], descriptor: int) -> None:
     try:
         _detach(keep=descriptor)
         become_subreaper()
-        messages = Messages(descriptor)
+        caller = Caller(descriptor)
         try:
-            work(messages)
+            kind, value = "done", work(caller)
         except HookError as error:
-            messages.send("error", str(error))
+            kind, value = "error", str(error)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            messages.send("error", f"{where}{reason_of(error)}, while hooks were run; see to it, then run this again")
-        messages.send(*DONE)
-        messages.wait_for_caller()
+            kind = "error"
+            value = f"{where}{reason_of(error)}, while hooks were run; see to it, then run this again"
+        caller.finish(kind, value)
     finally:
         os._exit(0)  # whatever the caller has set up to happen at its own exit, it happens there
 
@@ -139,22 +148,20 @@ def _detach(keep: int) -> None:
         _signal.signal(number, _signal.SIG_IGN)
 
 
-def _read(descriptor: int) -> list[tuple[str, Any]]:
-    """Return the messages up to ``done``, or to the end of a runner that was killed."""
-    messages: list[tuple[str, Any]] = []
+def _messages(descriptor: int) -> Iterator[tuple[str, Any]]:
+    """Yield what the runner tells, by kind and value, until nobody has the other end of the pipe any more."""
     unread = b""
-    while messages[-1:] != [DONE]:
+    while True:
         chunk = os.read(descriptor, _CHUNK)
         if not chunk:
-            break
+            return
         unread += chunk
         while len(unread) >= _LENGTH_BYTES:
             end = _LENGTH_BYTES + int.from_bytes(unread[:_LENGTH_BYTES], "little")
             if len(unread) < end:
                 break
-            messages.append(marshal.loads(unread[_LENGTH_BYTES:end]))  # noqa: S302 (our own child wrote it)
+            yield marshal.loads(unread[_LENGTH_BYTES:end])  # noqa: S302 (our own child wrote it)
             unread = unread[end:]
-    return messages
 
 
 def _reap() -> None:

@@ -8,17 +8,22 @@ Running hooks goes through here, so this package imports next to nothing until i
 
 from __future__ import annotations
 
+import os
+
+from ..outcomes import INTERRUPTED, KILLED, TERMINATED, TIMED_OUT
 from .json_lines import JSONLines
 from .running import RunningMark, end_of_dead_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .sqlite import Database
 
-#: The outcome of a hook that is being executed, and of one whose run died meanwhile.
-STARTED, INTERRUPTED = "started", "interrupted"
+
+def _leave(record: dict[str, Any]) -> None:
+    """Leave a hook as it is."""
 
 
 class Audit:
@@ -36,16 +41,22 @@ class Audit:
             self._database = Database(database)
         self._mark: RunningMark | None = None
 
-    def begin(self, run_id: str) -> list[str]:
-        """Prepare for the run ``run_id``, and close what runs that died have left; return warnings."""
+    def begin(self, run_id: str, end_what_is_left: Callable[[dict[str, Any]], None] = _leave) -> list[str]:
+        """Prepare for the run ``run_id``, and do :meth:`close_dead_runs`; return warnings."""
         self._mark = RunningMark(self._log.path, run_id)
-        return self.close_dead_runs()
+        return self.close_dead_runs(end_what_is_left)
 
-    def close_dead_runs(self) -> list[str]:
-        """Close what runs that died have left; return warnings."""
+    def close_dead_runs(self, end_what_is_left: Callable[[dict[str, Any]], None] = _leave) -> list[str]:
+        """Close what runs that died have left; return warnings.
+
+        Args:
+            end_what_is_left: kills what is left of the hook of a record, before the record is closed.
+        """
         warnings: list[str] = []
         for record in end_of_dead_runs(self._log.path):
-            warnings += self._interrupt(record)
+            if "hook" in record:
+                end_what_is_left(record)
+            warnings += self._close(record)
         return warnings
 
     def mark(self, record: dict[str, Any]) -> list[str]:
@@ -84,20 +95,37 @@ class Audit:
         self.close()
         return warnings
 
-    def in_child(self) -> Audit:
-        """Return an audit for one of two processes after a fork, the other of which goes on with the run."""
+    def apart(self, record: dict[str, Any]) -> Audit:
+        """Return an audit for the one of two processes after a fork that sees to the end of the hook of ``record``.
+
+        The other one goes on with the run, and with this audit.
+        """
         if self._mark:
             self._mark.leave()
-        return Audit(self._log.path, self._database.path if self._database else None)
+        audit = Audit(self._log.path, self._database.path if self._database else None)
+        audit._mark = RunningMark(self._log.path, f"{record['run_id']}-{os.getpid()}")
+        audit._mark.set(record)
+        return audit
 
-    def _interrupt(self, record: dict[str, Any]) -> list[str]:
-        """Close the books on a run that died while the hook of ``record`` was running, or between two hooks."""
+    def records_of(self, run_id: str) -> list[dict[str, Any]]:
+        """Return what the log has of the run ``run_id``, a record a hook; nothing if it could not be written."""
+        return [record for record in self._log.recent(run_id) if record["outcome"] not in (TERMINATED, KILLED)]
+
+    def _close(self, record: dict[str, Any]) -> list[str]:
+        """Close the books on a process that died while it saw to the hook of ``record``, or between two hooks."""
         written = self._log.recent(record["run_id"])
-        is_open = "hook" in record and not any(_is_same(record, other) for other in written)
+        same = [other["outcome"] for other in written if _is_same(record, other)]
+        ending: dict[str, Any] | None = None
+        if same == [TIMED_OUT]:
+            ending = {
+                "outcome": KILLED,
+                "reason": "the process that waited for its end died, so the next run killed it",
+            }
+        elif "hook" in record and not same:
+            ending = {"outcome": INTERRUPTED, "reason": "the run died while this hook was running"}
         warnings: list[str] = []
-        if is_open:
-            ending = {"outcome": INTERRUPTED, "reason": "the run died while this hook was running", "duration": None}
-            written.append({**record, **ending})
+        if ending:
+            written.append({**record, **ending, "duration": None})
             warning = self._log.write(written[-1])
             warnings += [warning] if warning else []
         if self._database:  # it gets its records late, so the run may have died with some
@@ -107,4 +135,4 @@ class Audit:
 
 
 def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return (one["hook"], one["start"]) == (other["hook"], other["start"])
+    return (one.get("hook"), one.get("start")) == (other["hook"], other["start"])

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..configuration import Settings
 from ..errors import AuditError, reason_of, shown
-from . import INTERRUPTED, STARTED
+from ..files import open_without_waiting
+from ..outcomes import KILLED, SKIPPED, STARTED, TERMINATED
 from .json_lines import decode, encode
 from .running import running
 from .sqlite import BOOLEANS, FIELDS, MIGRATIONS
@@ -33,10 +34,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 #: What logrotate and others append: a number or a date, and perhaps .gz.
 _ROTATED = re.compile(r"[.-][0-9][0-9T-]*(\.gz)?")
 
-OUTCOMES = (STARTED, "succeeded", "failed", "timed_out", "terminated", "killed", "skipped", INTERRUPTED)
-
 #: Outcomes of records that close one that was written before: they are no runs of their own.
-_CLOSING = ("terminated", "killed")
+_CLOSING = (TERMINATED, KILLED)
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if str(record.get("start")) > summary["last_start"]:
             summary["last_start"], summary["last_outcome"] = record.get("start"), outcome
         duration = record.get("duration")
-        if isinstance(duration, (int, float)) and outcome not in (STARTED, "skipped"):
+        if isinstance(duration, (int, float)) and outcome not in (STARTED, SKIPPED):
             durations.setdefault(key, []).append(duration)
     for key, values in durations.items():
         summaries[key]["median_duration"], summaries[key]["max_duration"] = round(median(values), 4), max(values)
@@ -229,11 +228,6 @@ def _open(paths: list[str], stack: ExitStack) -> dict[tuple[int, int], tuple[str
         status = os.fstat(file.fileno())
         files[status.st_dev, status.st_ino] = path, file
     return files
-
-
-def open_without_waiting(path: str, flags: int) -> int:
-    """Open a file, as an opener; a FIFO in its place is then nothing to wait for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 # --- SQLite -----------------------------------------------------------------------------------------------------------

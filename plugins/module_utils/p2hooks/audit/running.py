@@ -5,6 +5,7 @@
 
 Each run has a file of its own beside the audit log, ``{log}.{run id}.running``, which holds the record of the hook that
 is being executed, and is locked for as long as the run lives. A file that nobody has locked is that of a run that died.
+A process that stays behind for an overdue hook has one as well, ``{log}.{run id}-{process id}.running``.
 This costs a microsecond or two a hook, less than a second line in the log, and nothing has to be searched for.
 """
 
@@ -50,7 +51,7 @@ class RunningMark:
             if self._descriptor is None:
                 self._descriptor = self._create()
             # The line of the last hook may have been longer; readers stop at the first newline.
-            os.pwrite(self._descriptor, encode({**record, "outcome": "started"}), 0)
+            os.pwrite(self._descriptor, encode(record), 0)
         except OSError as error:
             self._failed = True
             return f"{self._path}: {reason_of(error)}; if this run dies, the audit will not say so"
@@ -121,7 +122,7 @@ def end_of_dead_runs(log: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             if _is_dead(descriptor):
-                yield _read(descriptor) or {"run_id": path[len(log) + 1 : -len(_SUFFIX)]}
+                yield _read(descriptor) or {"run_id": path[len(log) + 1 : -len(_SUFFIX)].partition("-")[0]}
                 os.unlink(path)
         except OSError:  # somebody else has removed it
             continue

@@ -9,11 +9,13 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .. import bin2pod, install, run, run_command, schedule, strict_yaml
+from .. import bin2pod, install, run_command, schedule, strict_yaml
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
 from ..errors import shown
-from ..hook_key import SCHEDULE_PREFIX, HookKey, check_id
+from ..event_hooks import hooks_of, would_run
+from ..hook_key import SCHEDULE_PREFIX, HookKey
 from ..hook_options import hook_of
+from ..ids import check_id
 from ..layout import Layout
 from ..manifest import PodManifest
 from ..store import Store
@@ -175,11 +177,11 @@ def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
     if options.event is None:
         raise UsageError("--pod needs --event, since what runs depends on that; see p2-hook list --help")
     check_id(options.pod, "the id of the pod")
-    installed = {hook.path: hook for hook in run.hooks_of(layout, options.event)}
+    installed = {hook.path: hook for hook in hooks_of(layout, options.event)}
     hooks = []
-    for would in run.would_run(layout, options.event):
+    for would in would_run(layout, options.event):
         hook = installed.get(would["path"])
-        version = hook.versions()[1] if hook else None
+        version = hook.artifact_version if hook else None
         hooks.append({**would, "hook_id": hook.id if hook else None, "version": version})
     data = {"pod_id": options.pod, "event": options.event, "hooks": hooks}
     rows = [

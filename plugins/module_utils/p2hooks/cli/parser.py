@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..audit.pruning import DEFAULT_RETENTION
-from ..audit.reading import OUTCOMES
 from ..configuration import CHOICES, DEFAULT_PATH, OPTIONS
 from ..console import UsageError
 from ..events import EVENTS
 from ..install import DEFAULT_MAX_UNPACKED_BYTES
+from ..outcomes import OUTCOMES
 from ..store.options import VARIABLES
 from . import texts
 
@@ -215,6 +215,9 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         "--required", metavar="HOOK", type=_given, action="append", default=[],
         help="a hook that has to succeed, by id or by its name in exec/; can be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--fail-fast", action="store_true", help="skip all that comes after a required hook that did not succeed"
+    )
     _add_check(parser, diff=False)
 
 

@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an event runs on this host: the scripts and links below ``exec/``."""
+
+from __future__ import annotations
+
+import os
+
+from . import envdir, install_record, vetting
+from .errors import HookRefused, reason_of
+from .events import check_event
+from .install_record import InstallRecord
+from .layout import Layout, link_target
+from .outcomes import SKIPPED, SUCCEEDED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .time_limits import TimeLimits
+
+
+class Hook:
+    """One script that an event runs."""
+
+    def __init__(self, layout: Layout, directory: str, name: str) -> None:
+        self._layout = layout
+        #: The name of its link, or of the file that people put there; what is no UTF-8 in it is replaced.
+        self.name = os.fsencode(name).decode("utf-8", "replace")
+        self.path = os.path.join(directory, name)
+        #: The base name of the directory that it runs from, which is what p2's HOOK is.
+        self.stage = os.path.basename(directory)
+        self.pod_home = self.id = self.launchable = None
+        target = link_target(self.path)
+        owner = layout.hook_of(target) if target else None
+        if owner:
+            self.pod_home = layout.pod_home(owner[0])
+            #: The pod id of the hook; None for a script that people put there.
+            self.id = owner[0][-1]
+            self.launchable = owner[1]
+        #: What to execute, and with which variables of the hook's own: see :meth:`obstacle`.
+        self.executable = self.path
+        self.variables: dict[str, str] = {}
+        self._record: InstallRecord | None = None
+
+    def obstacle(self) -> str | None:
+        """Look whether this hook may and can be run; return why not, None if nothing speaks against it.
+
+        What is to be executed after that is ``executable``, in which every link has been followed, with ``variables``.
+        """
+        env_dirs = (f"{self.pod_home}/env", f"{self.pod_home}/{self.launchable}/env") if self.pod_home else ()
+        try:
+            self.executable = vetting.vet(self._layout, self.path, env_dirs)
+            self.variables = {}
+            for directory in env_dirs:
+                self.variables.update(envdir.read(directory, vetting.check))
+        except HookRefused as refusal:
+            return str(refusal)
+        except OSError as error:
+            return f"{error.filename}: {reason_of(error)}; install the hook again"
+        return None
+
+    @property
+    def manifest_sha(self) -> str | None:
+        """The SHA of the manifest that the hook was installed from, None where that is not known."""
+        return self._installed().manifest_sha or None
+
+    @property
+    def artifact_version(self) -> str | None:
+        """The version of the artifact that the hook belongs to, None where that is not known."""
+        return self._installed().versions.get(self.launchable or "") or None
+
+    def limits(self, limits: TimeLimits) -> TimeLimits:
+        """Return the limits of this hook in a run that has ``limits``."""
+        installed = self._installed()
+        return limits.of_hook(installed.term_after, installed.kill_after)
+
+    def _installed(self) -> InstallRecord:
+        if self._record is None:
+            try:
+                found = install_record.read(self.pod_home) if self.pod_home else None
+            except OSError:  # what is unknown is left out of the audit
+                found = None
+            self._record = found or InstallRecord("", "", {})
+        return self._record
+
+
+def hooks_of(layout: Layout, event: str) -> list[Hook]:
+    """Return what ``event`` runs, in order of name: the global scripts and those of the event; none if not set up.
+
+    A global script comes before one of the same name for the event.
+
+    Raises:
+        ManifestError: there is no such event.
+        OSError: a directory of hooks cannot be read.
+    """
+    check_event(event)
+    hooks = []
+    for directory in (layout.exec_dir(None), layout.exec_dir(event)):
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            continue
+        hooks += [
+            Hook(layout, directory, name)
+            for name in names
+            if not name.startswith(".") and not os.path.isdir(os.path.join(directory, name))
+        ]
+    return sorted(hooks, key=lambda hook: hook.name)
+
+
+def would_run(layout: Layout, event: str) -> list[dict[str, Any]]:
+    """Return what a run of ``event`` would do: for each hook what its record begins with, and its path.
+
+    The outcome is ``skipped`` with the reason, or ``succeeded``, as far as that can be told.
+    """
+    found = []
+    for hook in hooks_of(layout, event):
+        reason = hook.obstacle()
+        outcome = SKIPPED if reason else SUCCEEDED
+        found.append({"hook": hook.name, "hook_id": hook.id, "path": hook.path, "outcome": outcome, "reason": reason})
+    return found
