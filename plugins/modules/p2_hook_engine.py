@@ -107,7 +107,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
 
 def compile_engine(module: AnsibleModule, directory: str) -> None:
     """Let the Python that will run the engine compile it, which may not be the one that runs this module."""
-    code, out, err = module.run_command([PYTHON, "-m", "compileall", "-q", directory])
+    code, out, err = module.run_command([PYTHON, "-IS", f"{directory}/p2-hook", "compile"])
     if code:
         raise LayoutError(f"{directory}: {PYTHON} cannot compile the engine: {shown((err or out).strip(), 200)}")
 

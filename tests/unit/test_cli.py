@@ -33,6 +33,7 @@ COMMAND = TOP / "bin/p2-hook"
 EVENT = "before_install"
 COMMANDS = (
     "bin2pod", "schedule", "unschedule", "list", "install", "listen", "run", "audit", "audit-prune", "audit-import",
+    "compile",
 )  # fmt: skip
 SYSTEM_PYTHON = "/usr/bin/python3"
 

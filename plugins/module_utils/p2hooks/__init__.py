@@ -15,6 +15,4 @@ the command p2-hook       console, run_command, cli
 ========================  =====================================================================
 """
 
-from __future__ import annotations
-
 VERSION = "0.1.0"

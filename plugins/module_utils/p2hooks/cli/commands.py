@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .. import bin2pod, install, run_command, schedule, strict_yaml
+from .. import bin2pod, bundle, install, run_command, schedule, strict_yaml
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
 from ..errors import shown
 from ..event_hooks import hooks_of, would_run
@@ -271,6 +271,11 @@ def _run(options: argparse.Namespace) -> Answer:
     return run_command.answer(vars(options))
 
 
+def _compile(options: argparse.Namespace) -> Answer:
+    path = bundle.compile_engine()
+    return Answer({"bundle": path}, [f"compiled the engine, and what runs of hooks need of it into {path}"])
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "bin2pod": _bin2pod,
     "schedule": _schedule,
@@ -281,6 +286,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "audit": audit.answer,
     "audit-prune": audit.prune,
     "audit-import": audit.import_p2,
+    "compile": _compile,
 }
 
 

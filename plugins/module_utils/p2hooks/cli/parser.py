@@ -280,11 +280,12 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "audit": _audit_options,
     "audit-prune": _audit_prune_options,
     "audit-import": _audit_import_options,
+    "compile": lambda parser: None,
 }
 
 
 #: Those whose options are in no configuration file.
-UNCONFIGURED = ("bin2pod",)
+UNCONFIGURED = ("bin2pod", "compile")
 
 
 def _add_event(parser: argparse.ArgumentParser) -> None:

@@ -210,4 +210,16 @@ examples:
       --audit-log /var/log/p2-hook/audit.jsonl --audit-database /var/lib/p2-hook/audit.sqlite
 """,
     ),
+    "compile": Text(
+        "make this command start quickly",
+        "",
+        """\
+Write the byte code of this command, so that it starts quickly: once, as the
+user that owns its files, after they were installed or changed.
+""",
+        """\
+example:
+  sudo p2-hook compile
+""",
+    ),
 }

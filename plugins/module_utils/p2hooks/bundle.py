@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Byte code that is there from installation: that of each module, and the bundle, which :mod:`.start` loads.
+
+The bundle has Python's magic number, as byte code has, and then what marshal makes of a list: for each module its name,
+its file below the package, when that was last changed in ns, its size in bytes, and its code.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import compileall
+import marshal
+import os
+from types import CodeType
+
+from . import disk, start
+from .errors import LayoutError
+
+#: The modules that ``p2-hook run`` needs, each behind those that it imports.
+BUNDLED = (
+    "errors", "events", "ids", "layout", "files", "configuration", "outcomes", "time_limits", "audit.json_lines",
+    "audit.running", "audit", "console", "envdir", "hooked_pod", "install_record", "process_tree", "vetting",
+    "event_hooks", "process", "runner", "run", "run_command",
+)  # fmt: skip
+
+
+def compile_engine() -> str:
+    """Write the byte code of the engine that this belongs to, and its bundle; return the bundle's path.
+
+    Raises:
+        LayoutError: a file cannot be written, or a source cannot be compiled.
+    """
+    package = os.path.dirname(os.path.abspath(__file__))
+    with disk.errors_as_layout_errors("compiling the engine"):
+        if not compileall.compile_dir(package, quiet=2):
+            raise LayoutError(f"{package}: not all of it can be compiled; are you root? else install the engine anew")
+        modules = [_bundled(package, name) for name in BUNDLED]
+        disk.write_file(start.bundle_path(), start.magic().ljust(start.MAGIC_BYTES) + marshal.dumps(modules), 0o644)
+    return start.bundle_path()
+
+
+def _bundled(package: str, name: str) -> tuple[str, str, int, int, CodeType]:
+    path = name.replace(".", "/")
+    path += "/__init__.py" if os.path.isdir(f"{package}/{path}") else ".py"
+    with open(f"{package}/{path}", "rb") as source:
+        status = os.fstat(source.fileno())
+        code = _compiled(source.read(), f"{package}/{path}")
+    return f"{__package__}.{name}", path, status.st_mtime_ns, status.st_size, code
+
+
+def _compiled(source: bytes, path: str) -> CodeType:
+    """Compile a module without its docstrings, and without the import of ``__future__``, which has done its work."""
+    tree = ast.parse(source)
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+    flags = __future__.annotations.compiler_flag
+    code: CodeType = compile(tree, path, "exec", flags=flags, dont_inherit=True, optimize=2)
+    return code

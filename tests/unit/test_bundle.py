@@ -1,0 +1,140 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import p2hooks
+import pytest
+from p2hooks.bundle import BUNDLED
+
+ENGINE = Path(p2hooks.__file__).parent
+COMMAND = ENGINE.parents[2] / "bin" / "p2-hook"
+
+#: Calls p2-hook, and tells which modules were found in files, as importing does, and which were loaded in all.
+SPY = """
+import os, sys
+sys.argv = ["p2-hook", *sys.argv[2:]]
+sys.path.insert(0, os.environ["ENGINE"])
+from p2hooks import start
+def tell(code):
+    modules = {name: module for name, module in sys.modules.items() if name.startswith("p2hooks.")}
+    print(code, *sorted(f"{name[8:]}={'file' if module.__spec__ else 'bundle'}" for name, module in modules.items()))
+    sys.stdout.flush()
+    exit_(code)
+exit_, os._exit = os._exit, tell
+start.main()
+"""
+
+
+class Installed:
+    """The command and the engine, as docs/command.md has them installed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shutil.copy(COMMAND, path)
+        shutil.copytree(ENGINE, path / "p2hooks", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-IS", str(self.path / "p2-hook"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def compile(self) -> Path:
+        done = self.call("compile")
+        assert (done.returncode, done.stderr) == (0, "")
+        (bundle,) = (self.path / "p2hooks" / "__pycache__").glob("*.bundle")
+        assert str(bundle) in done.stdout
+        return bundle
+
+    def modules_of_a_run(self) -> dict[str, str]:
+        """Run the hooks of an event; return the module names of the engine that it loaded, and where from."""
+        arguments = ["run", "before_install", "hello", "--root", str(self.path / "root")]
+        arguments += ["--audit-log", str(self.path / "audit.jsonl")]
+        command = [sys.executable, "-IS", "-c", SPY, "p2-hook", *arguments]
+        environment = {**os.environ, "ENGINE": str(self.path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        code, *modules = done.stdout.splitlines()[-1].split()
+        assert code == "0"
+        return dict(module.split("=") for module in modules)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    scripts = tmp_path / "root" / "exec" / "before_install"
+    scripts.mkdir(parents=True)
+    (scripts / "hello").write_text("#!/bin/sh\necho hello\n")
+    (scripts / "hello").chmod(0o755)
+    return Installed(tmp_path)
+
+
+def test_a_run_imports_nothing_but_the_bundle(installed: Installed) -> None:
+    installed.compile()
+    loaded = installed.modules_of_a_run()
+    assert loaded.pop("start") == "file"
+    assert loaded == dict.fromkeys(BUNDLED, "bundle")
+
+
+def test_without_a_bundle_it_imports_the_same_modules(installed: Installed) -> None:
+    loaded = installed.modules_of_a_run()
+    assert set(loaded) == {"start", *BUNDLED}
+    assert set(loaded.values()) == {"file"}
+
+
+def spoil(bundle: Path, engine: Path) -> None:
+    bundle.write_bytes(bundle.read_bytes()[:5000])
+
+
+def be_of_another_python(bundle: Path, engine: Path) -> None:
+    bundle.write_bytes(b"\0\0\r\n" + bundle.read_bytes()[4:])
+
+
+def be_empty(bundle: Path, engine: Path) -> None:
+    bundle.write_bytes(b"")
+
+
+def be_older_than_a_source(bundle: Path, engine: Path) -> None:
+    os.utime(engine / "vetting.py", (1, 1))
+
+
+def be_of_a_changed_source(bundle: Path, engine: Path) -> None:
+    status = (engine / "runner.py").stat()
+    with (engine / "runner.py").open("a") as source:
+        source.write("\n")
+    os.utime(engine / "runner.py", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "damage", [spoil, be_of_another_python, be_empty, be_older_than_a_source, be_of_a_changed_source]
+)
+def test_a_bundle_that_does_not_fit_is_not_used(installed: Installed, damage: Callable[[Path, Path], None]) -> None:
+    damage(installed.compile(), installed.path / "p2hooks")
+    assert set(installed.modules_of_a_run().values()) == {"file"}
+
+
+def test_compiling_again_mends_that(installed: Installed) -> None:
+    spoil(installed.compile(), installed.path / "p2hooks")
+    installed.compile()
+    assert installed.modules_of_a_run()["run"] == "bundle"
+
+
+def test_a_bundle_that_cannot_be_written_is_one_line(installed: Installed) -> None:
+    (installed.path / "p2hooks" / "__pycache__").write_text("")
+    done = installed.call("compile")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"p2-hook: {installed.path}/p2hooks")
+
+
+def test_the_engine_has_to_be_there(tmp_path: Path) -> None:
+    shutil.copy(COMMAND, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-IS", str(tmp_path / "p2-hook")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"p2-hook: {tmp_path}: the engine is not here; put the directory p2hooks beside p2-hook\n"
