@@ -11,11 +11,15 @@ from pathlib import Path
 TOP = Path(__file__).parents[2]
 
 
-def test_readme_shows_the_examples_that_are_run() -> None:
-    readme = (TOP / "README.md").read_text()
-    shown = dict(re.findall(r"<!-- (docs/examples/\S+) -->\n```yaml\n(.*?)```", readme, re.DOTALL))
-    files = {path.relative_to(TOP).as_posix(): path.read_text() for path in (TOP / "docs/examples").glob("*.yml")}
-    assert shown == {name: re.sub(r"^#.*\n", "", text, flags=re.MULTILINE) for name, text in files.items()}
+def test_documents_show_the_examples_that_are_run() -> None:
+    pages = "".join(page.read_text() for page in [TOP / "README.md", *(TOP / "docs").glob("*.md")])
+    shown = re.findall(r"<!-- (docs/examples/\S+) -->\n```(?:yaml|shell)\n(.*?)```", pages, re.DOTALL)
+    files = [path for path in (TOP / "docs/examples").rglob("*") if path.is_file()]
+    assert sorted(shown) == sorted((path.relative_to(TOP).as_posix(), _as_shown(path)) for path in files)
+
+
+def _as_shown(example: Path) -> str:
+    return re.sub(r"^# (Copyright|SPDX).*\n", "", example.read_text(), flags=re.MULTILINE)
 
 
 def test_relative_links_of_the_documents_lead_somewhere() -> None:
