@@ -51,7 +51,7 @@ integration: setup ## Run the modules and the engine against a real Consul
 	.ci/integration
 
 .PHONY: faults
-faults: venv ## Disturb the engine at every change that it makes to the disk
+faults: venv ## Disturb installations at every change to the disk, and run hooks that misbehave
 	. .ci/env; python -m pytest tests/faults
 
 .PHONY: molecule
