@@ -29,14 +29,14 @@ TERM, KILL = 0.5, 1.5
 #: Runs hooks as a module does, and says what ``p2-hook run --json`` does.
 API = """if True:
     import json, sys
-    from p2hooks import run
+    from p2hooks.run import run
     from p2hooks.audit import Audit
     from p2hooks.hooked_pod import HookedPod
     from p2hooks.layout import Layout
-    from p2hooks.process import TimeLimits
+    from p2hooks.time_limits import TimeLimits
     root, log, term, kill = sys.argv[1:]
     limits = TimeLimits(float(term), float(kill))
-    report = run.run(Layout(root), "before_install", HookedPod("hello"), Audit(log), node="n", limits=limits)
+    report = run(Layout(root), "before_install", HookedPod("hello"), Audit(log), node="n", limits=limits)
     print(json.dumps({"hooks": report.hooks, "warnings": report.warnings}))
 """
 
