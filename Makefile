@@ -59,7 +59,8 @@ molecule: setup ## Run the roles and modules on containers with systemd
 	. .ci/env; molecule test --all
 
 .PHONY: bench
-bench: setup ## Measure how long scheduling and installing take
+bench: ## Measure how long running, scheduling and installing hooks take
+	.ci/setup bench
 	. .ci/env; python tests/benchmark
 
 .PHONY: docs

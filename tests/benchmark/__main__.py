@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure scheduling and installing, each beside something that costs what the machine costs.
+"""Measure running hooks, scheduling and installing, each beside something that costs what the machine costs.
 
 Run it with ``make bench``. Machines are noisy: read the ratios, and compare only figures of one run.
 """
@@ -24,6 +24,7 @@ TOP = Path(__file__).parents[2]
 sys.path.insert(0, str(TOP / "plugins/module_utils"))
 
 import listening  # noqa: E402
+import running  # noqa: E402
 from p2hooks import bin2pod, manifest, schedule  # noqa: E402
 from p2hooks.hook_key import HookKey  # noqa: E402
 from p2hooks.store import Store  # noqa: E402
@@ -35,6 +36,8 @@ TRIVIAL_HOOK = "#!/bin/sh\nexit 0\n"
 
 
 def main() -> None:
+    running.main()
+    print()
     with tempfile.TemporaryDirectory(prefix="p2fleet-bench-", dir=TOP / ".cache") as directory, consul() as url:
         work = Path(directory)
         row("work", "median ms", "ratio", "to")
