@@ -6,12 +6,13 @@
 Imports point one way only, from the bottom of this table to its top:
 
 ========================  =====================================================================
-model (no I/O)            errors, events, hook_key, site_packages, strict_yaml, manifest, archive_rules
-disk and wire             layout, configuration, disk, engine_home, envdir, install_record, pod_home, exec_links,
-                          archive, gzip_stream, tar_stream, extraction, fetch, store, hook_options, hooked_pod, vetting,
-                          process, process_tree, runner, audit, sd_notify
+model (no I/O)            errors, events, ids, hook_key, outcomes, time_limits, site_packages, strict_yaml,
+                          manifest_sha, manifest, archive_rules
+disk and wire             layout, configuration, files, disk, engine_home, envdir, install_record, pod_home,
+                          exec_links, archive, gzip_stream, tar_stream, extraction, fetch, store, hook_options,
+                          hooked_pod, vetting, event_hooks, process, process_tree, runner, audit, sd_notify
 use cases                 bin2pod, schedule, install (plan, then apply), run, node_status, listener
-the command p2-hook       console, run_command, cli
+the command p2-hook       start, bundle, console, run_command, cli
 ========================  =====================================================================
 """
 
