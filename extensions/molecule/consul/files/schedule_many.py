@@ -7,13 +7,13 @@ usage: schedule_many.py NODE,... HOOK...
 
 import http.client
 import os
-import random
 import ssl
 import sys
 import time
 
 nodes, hooks = sys.argv[1].split(","), sys.argv[2:]
-connection = http.client.HTTPSConnection("127.0.0.1", 8501, context=ssl.create_default_context(cafile="/etc/consul.d/ca.pem"))
+tls = ssl.create_default_context(cafile="/etc/consul.d/ca.pem")
+connection = http.client.HTTPSConnection("127.0.0.1", 8501, context=tls)
 
 
 def ask(method, key, body=None):
@@ -37,4 +37,3 @@ for hook in hooks:
             if time.monotonic() > until:
                 sys.exit(f"{node} does not have {hook}")
             time.sleep(0.05)
-    time.sleep(random.random() / 10)
