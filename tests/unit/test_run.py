@@ -18,16 +18,18 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import p2hooks
 import pytest
+from p2hooks import process_tree
 from p2hooks.audit import Audit
-from p2hooks.errors import ManifestError
+from p2hooks.errors import HookError, ManifestError
 from p2hooks.event_hooks import would_run
 from p2hooks.hooked_pod import HookedPod
 from p2hooks.install_record import InstallRecord
+from p2hooks.process import HookProcess
 from p2hooks.run import RunReport, describe, run
 from support_run import EVENT, Host, eventually, is_running, own_zombies
 
@@ -779,3 +781,44 @@ def test_a_hook_is_killed_at_its_own_limit(host: Host, pids: Path) -> None:
     assert eventually(lambda: len(host.outcomes()) == 2, 5)
     assert host.records()[1]["outcome"] == "killed"
     assert 0.5 <= host.records()[1]["duration"] < 3
+
+
+# Who belongs to whom after a hook timed out
+
+
+def test_a_daemon_left_in_time_after_another_hook_timed_out_lives_on(host: Host, pids: Path) -> None:
+    host.script("1-stuck", f"echo $$ >>{pids}; exec sleep 60")
+    host.script("2-daemon", f"(setsid sh -c 'echo $$ >>{pids}; exec sleep 60' >/dev/null 2>&1 &)")
+    assert names_and_outcomes(host.run(term=0.3, kill=0.8)) == [("1-stuck", "timed_out"), ("2-daemon", "succeeded")]
+    assert eventually(lambda: len(pids.read_text().split()) == 2 and len(host.outcomes()) == 3)
+    stuck, daemon = map(int, pids.read_text().split())
+    sleep(0.8)
+    assert not is_running(stuck)
+    assert is_running(daemon)
+    assert ("1-stuck", "terminated") in host.outcomes()
+
+
+def test_a_defect_of_ours_is_not_taken_for_a_killed_runner(host: Host) -> None:
+    def spawn(path: str, environment: dict[str, str]) -> HookProcess:
+        raise ZeroDivisionError("division by zero")
+
+    host.script("a", "")
+    with pytest.raises(HookError, match="ZeroDivisionError: division by zero; this is a defect"):
+        host.run(spawn=spawn)
+
+
+def test_what_dies_while_it_divides_leaves_word(host: Host, pids: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.script("a", f"trap '' TERM; echo $$ >>{pids}; while :; do sleep 60; done")
+    caller = os.getpid()
+
+    def die(*dummy: object) -> None:
+        """As if the runner, and its caller with it, were killed at this moment."""
+        if os.getpid() != caller:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(process_tree, "terminate", die)
+    monkeypatch.setattr("p2hooks.runner.kill", lambda spared: None)
+    report = host.run(term=0.2, kill=20)
+    assert "was killed" in report.warnings[0]
+    assert eventually(lambda: not is_running(int(pids.read_text())))
+    assert host.outcomes() == [("a", "timed_out"), ("a", "killed")]

@@ -250,34 +250,52 @@ class _Run:
         process_tree.terminate(self._spared)
         deadline = process.started + hook.limits(self._limits).kill_after
         self._warnings += self._audit.before_fork()
+        audit = self._audit.apart(record)
+        read_end, write_end = os.pipe()
         try:
             successor = os.fork()
         except OSError:  # the system has no process left, so the run has to wait
-            self._end(process, deadline, record, self._audit, self._spared)
+            os.close(read_end)
+            os.close(write_end)
+            self._warnings += self._end(process, deadline, record, audit, self._spared)
             return
         if successor == 0:
             process_tree.become_subreaper()
+            audit.leave()
             self._spared = set()
             process.close()
+            # If we ended first, daemons that are left alone would come to a process that takes them for this hook's.
+            os.close(write_end)
+            self._caller.stay_for(read_end)
             return
+        os.close(read_end)
         try:
             self._caller.leave()
-            audit = self._audit.apart(record)
+            self._audit.leave()
             self._end(process, deadline, record, audit, self._spared | {successor})
-            audit.end()
+            os.close(write_end)
             os.waitpid(successor, 0)  # or it would become a child of the caller, which knows nothing of it
+            self._caller.stay()
+        except BaseException:
+            process_tree.kill(self._spared | {successor})
+            raise
         finally:
             os._exit(0)
 
     def _end(
         self, process: HookProcess, deadline: float, record: dict[str, Any], audit: Audit, spared: set[int]
-    ) -> None:
-        """Wait for everything that an overdue hook started to end, kill it when it is time, and close the record."""
-        outcome = TERMINATED
+    ) -> list[str]:
+        """Wait for everything that an overdue hook started to end, kill it when it is time, and close the record.
+
+        Returns:
+            Warnings.
+        """
+        outcome, reason = TERMINATED, None
         while not process_tree.is_empty(spared):
             if monotonic() >= deadline:
-                process_tree.kill(spared)
                 outcome = KILLED
+                if not process_tree.kill(spared):
+                    reason = "some of what it started cannot be killed; see what the kernel makes it wait for"
                 break
             step = min(deadline, monotonic() + _GRACE_STEP)
             if process.wait(step):  # what it left behind is not worth a busy loop
@@ -287,15 +305,18 @@ class _Run:
         exit_code, signal = exit_of(process.status)
         ending = {
             "outcome": outcome,
-            "reason": None,
+            "reason": reason,
             "exit_code": exit_code,
             "signal": signal,
             "duration": round(monotonic() - process.started, 4),
             "output": output,
             "output_truncated": truncated,
         }
-        audit.write({**record, **ending})
         process.close()
+        warnings = audit.write({**record, **ending})
+        if warnings:
+            audit.leave()  # the mark stays behind, so that the next run closes the record
+        return warnings + audit.end()
 
 
 def required_failures(records: list[dict[str, Any]], required: Sequence[str]) -> Iterator[str]:
@@ -319,6 +340,8 @@ def _failure(record: dict[str, Any]) -> str:
 
 def describe(record: dict[str, Any]) -> str:
     """Return what became of a hook in words, such as ``failed with exit code 3``."""
+    if record["outcome"] == FAILED and record["exit_code"] is record["signal"] is None:
+        return "failed"  # all that p2 recorded
     if record["outcome"] == FAILED:
         return f"failed with {record['signal'] or 'exit code ' + str(record['exit_code'])}"
     if record["outcome"] == TIMED_OUT:

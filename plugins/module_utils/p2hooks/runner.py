@@ -37,6 +37,7 @@ class Caller:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._others: list[int] = []
 
     def spare(self, pids: Collection[int]) -> None:
         """Tell which of our children are left alone if we are killed."""
@@ -53,6 +54,15 @@ class Caller:
         """Tell no more."""
         os.close(self._descriptor)
 
+    def stay_for(self, descriptor: int) -> None:
+        """Note that :meth:`stay` is to wait until nobody has the other end of this pipe any more."""
+        self._others.append(descriptor)
+
+    def stay(self) -> None:
+        """Wait for the processes that this one must not end before."""
+        for descriptor in self._others:
+            os.read(descriptor, 1)
+
     def _send(self, kind: str, value: Any) -> None:
         content = marshal.dumps((kind, value))
         message = len(content).to_bytes(_LENGTH_BYTES, "little") + content
@@ -66,7 +76,8 @@ class Caller:
 def run_apart(work: Callable[[Caller], _Result]) -> _Result | None:
     """Call ``work`` in a runner, and return what it returns, which has to be made of Python's basic types.
 
-    None means that the runner was killed. In that case nothing is left of what it started but what it had to spare.
+    None means that the runner was killed. In that case nothing is left of what it started but what it had to spare. The
+    caller must not start other children meanwhile, in another thread, for they would be taken for the runner's.
 
     Raises:
         HookError: ``work`` did.
@@ -122,7 +133,13 @@ def _be_the_runner(work: Callable[[Caller], Any], descriptor: int) -> None:
             where = f"{error.filename}: " if error.filename else ""
             kind = "error"
             value = f"{where}{reason_of(error)}, while hooks were run; see to it, then run this again"
+        except Exception as error:  # noqa: BLE001 (or it would look as if the runner had been killed)
+            kind, value = (
+                "error",
+                f"{type(error).__name__}: {error}; this is a defect of p2fleet.hooks, please report it",
+            )
         caller.finish(kind, value)
+        caller.stay()
     finally:
         os._exit(0)  # whatever the caller has set up to happen at its own exit, it happens there
 

@@ -69,7 +69,7 @@ class Audit:
         warning = self._log.write(record)
         if self._database:
             self._database.add(record)
-        if self._mark:
+        if self._mark and record["outcome"] != TIMED_OUT:  # that one is not over: see apart()
             self._mark.clear(record)
         return [warning] if warning else []
 
@@ -96,16 +96,22 @@ class Audit:
         return warnings
 
     def apart(self, record: dict[str, Any]) -> Audit:
-        """Return an audit for the one of two processes after a fork that sees to the end of the hook of ``record``.
+        """Return an audit for seeing to the end of the hook of ``record``, which this one then has nothing to do with.
 
-        The other one goes on with the run, and with this audit.
+        Before this process divides in two: each of the two has to :meth:`leave` the audit of the other.
         """
-        if self._mark:
-            self._mark.leave()
         audit = Audit(self._log.path, self._database.path if self._database else None)
         audit._mark = RunningMark(self._log.path, f"{record['run_id']}-{os.getpid()}")
         audit._mark.set(record)
+        if self._mark:
+            self._mark.clear(record)
         return audit
+
+    def leave(self) -> None:
+        """Leave the mark to whoever has got it by a fork, or, where nobody has, to the next run."""
+        if self._mark:
+            self._mark.leave()
+            self._mark = None
 
     def records_of(self, run_id: str) -> list[dict[str, Any]]:
         """Return what the log has of the run ``run_id``, a record a hook; nothing if it could not be written."""
