@@ -92,6 +92,15 @@ def test_what_is_being_executed_is_part_of_the_answer(sink: Sink) -> None:
     assert sink.read(outcome="started") == []
 
 
+def test_a_hook_that_has_timed_out_is_not_counted_as_started(sink: Sink) -> None:
+    sink.write(*RECORDS)
+    audit = Audit(str(sink.log))
+    overdue = record(run_id="5", start="2026-01-31T13:00:00.000Z", outcome="timed_out")
+    apart = audit.apart(overdue)
+    assert sink.read(outcome="started") == []
+    apart.end()
+
+
 def test_a_database_can_be_read_while_a_run_has_it_open(tmp_path: Path) -> None:
     audit = Audit(str(tmp_path / "audit.jsonl"), str(tmp_path / "audit.sqlite"))
     audit.write(RECORDS[0])

@@ -17,7 +17,7 @@ from p2hooks.time_limits import LONGEST_LIMIT, TimeLimits
         ((None, None), (30, 60)),
         ((10, None), (10, 60)),
         ((90, None), (90, 90)),
-        ((None, 20), (20, 20)),
+        ((None, 20), (10, 20)),
         ((None, 90), (30, 90)),
         ((1, 2), (1, 2)),
         ((70, 80), (70, 80)),

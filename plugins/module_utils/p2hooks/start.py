@@ -34,6 +34,10 @@ def main() -> None:
             code = cli(arguments)
     except KeyboardInterrupt:
         code = 130
+        if arguments[:1] == ["run"]:
+            os.write(
+                2, b"p2-hook: interrupted; the run goes on without you, and 'p2-hook audit' will show what it did\n"
+            )
     os._exit(code)  # everything has been written, and taking the interpreter down costs time
 
 

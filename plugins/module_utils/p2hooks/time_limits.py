@@ -33,5 +33,7 @@ class TimeLimits:
     def of_hook(self, term_after: float | None, kill_after: float | None) -> TimeLimits:
         """Return the limits of a hook whose manifest sets one of them, or both; the other one gives way."""
         if term_after is None:
-            term_after = self.term_after if kill_after is None else min(self.term_after, kill_after)
+            term_after = self.term_after
+            if kill_after is not None and kill_after <= term_after:
+                term_after = kill_after / 2  # as in the seed's limits
         return TimeLimits(term_after, max(term_after, self.kill_after if kill_after is None else kill_after))

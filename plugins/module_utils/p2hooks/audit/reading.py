@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..configuration import Settings
 from ..errors import AuditError, reason_of, shown
 from ..files import open_without_waiting
-from ..outcomes import KILLED, SKIPPED, STARTED, TERMINATED
+from ..outcomes import KILLED, SKIPPED, STARTED, TERMINATED, TIMED_OUT
 from .json_lines import decode, encode
 from .running import running
 from .sqlite import BOOLEANS, FIELDS, MIGRATIONS
@@ -117,7 +117,7 @@ def read(question: Question, log: str, database: str | None = None) -> Answer:
     """
     answer = Answer()
     log = os.path.abspath(log)
-    now = [{**record, "outcome": STARTED} for record in running(log)]
+    now = [{**record, "outcome": STARTED} for record in running(log) if record.get("outcome") != TIMED_OUT]
     recorded = _read_database(question, database) if database else _read_log(question, log, answer.warnings)
     found = enumerate([*recorded, *filter(question.matches, now)])
     if question.limit is None:
@@ -258,6 +258,10 @@ def _read_database(question: Question, path: str) -> list[dict[str, Any]]:
         connection = open_for_reading(path)
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise AuditError(
+                    f"{path}: a newer version of this collection has written it; use that, or another file"
+                )
             if version != len(MIGRATIONS):
                 raise AuditError(f"{path}: has the schema {version}, not {len(MIGRATIONS)}; the next run corrects that")
             rows = connection.execute(*query(question)).fetchall()
