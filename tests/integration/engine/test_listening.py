@@ -383,11 +383,14 @@ class Proxy:
             while not self._is_over.is_set():
                 is_dead = is_dead or self.is_silent
                 for ready in select.select([client, server], [], [], 0.05)[0]:
-                    content = ready.recv(65536)
+                    try:
+                        content = ready.recv(65536)
+                        if content and not is_dead:
+                            (server if ready is client else client).sendall(content)
+                    except OSError:  # one of the two has ended meanwhile, and reset the connection
+                        return
                     if not content:
                         return
-                    if not is_dead:
-                        (server if ready is client else client).sendall(content)
 
 
 def test_a_connection_that_dies_silently_is_noticed(tmp_path: Path, consul: Consul, scheduler: Scheduler) -> None:
