@@ -36,13 +36,13 @@ class HookKey(NamedTuple):
         return cls(event, pod_id)
 
     @classmethod
-    def from_store_key(cls, store_key: str) -> HookKey:
-        """Return the hook that is scheduled at ``store_key``, which begins with :data:`SCHEDULE_PREFIX`.
+    def from_store_key(cls, store_key: str, prefix: str = SCHEDULE_PREFIX) -> HookKey:
+        """Return the hook that ``store_key``, which begins with ``prefix``, is about.
 
         Raises:
-            ManifestError: the key has not the form ``hooks/{event}/{id}`` or ``hooks/{id}``.
+            ManifestError: the key has not the form ``{prefix}{event}/{id}`` or ``{prefix}{id}``.
         """
-        parts = store_key[len(SCHEDULE_PREFIX) :].split("/")
+        parts = store_key[len(prefix) :].split("/")
         try:
             if len(parts) == 1:
                 return cls.of(None, parts[0])
@@ -50,7 +50,7 @@ class HookKey(NamedTuple):
                 return cls.of(parts[0], parts[1])
         except ManifestError as error:
             raise ManifestError(f"key {shown(store_key)}: {error}") from None
-        raise ManifestError(f"key {shown(store_key)} is neither hooks/EVENT/ID nor hooks/ID")
+        raise ManifestError(f"key {shown(store_key)} is neither {prefix}EVENT/ID nor {prefix}ID")
 
     @property
     def store_key(self) -> str:
