@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from p2hooks import disk, install, install_record, schedule
+from p2hooks import disk, envdir, install, install_record, schedule
 from p2hooks.errors import LayoutError, ManifestError, StoreError, StoreUnavailable
+from p2hooks.event_hooks import hooks_of
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
 from p2hooks.manifest import parse
@@ -42,6 +43,14 @@ def test_a_first_install_makes_a_pod_home_and_a_link_and_nothing_else(host: Host
 
     home = f"{host.pods}/before_install/ensure"
     config = f"config/ensure_{pod.sha}"
+    record = (
+        f"origin store\nmanifest {pod.sha}\nlaunchable user 1\n"
+        f"env CONFIG_PATH {home}/{config}.yaml\nenv PLATFORM_CONFIG_PATH {home}/{config}.platform.yaml\n"
+        f"env POD_HOME {home}\nenv POD_ID ensure\nenv POD_UNIQUE_KEY \n"
+        "launchable_env user GREETING hello\\nyou\nlaunchable_env user LAUNCHABLE_ID user\n"
+        f"launchable_env user LAUNCHABLE_ROOT {home}/user/current\n"
+        "launchable_env user LEVEL 3\nlaunchable_env user RESTART_TIMEOUT 90\n"
+    )
     at_home = {
         "": ("drwxr-xr-x", ""),
         "/config": ("drwxr-xr-x", ""),
@@ -54,7 +63,7 @@ def test_a_first_install_makes_a_pod_home_and_a_link_and_nothing_else(host: Host
         "/env/POD_HOME": ("-rw-------", f"{home}\n"),
         "/env/POD_ID": ("-rw-------", "ensure\n"),
         "/env/POD_UNIQUE_KEY": ("-rw-------", "\n"),
-        "/installed": ("-rw-------", f"origin store\nmanifest {pod.sha}\nlaunchable user 1\n"),
+        "/installed": ("-rw-------", record),
         "/user": ("drwxr-xr-x", ""),
         "/user/current": ("lrwxrwxrwx", "installs/user_1"),
         "/user/env": ("drwxr-xr-x", ""),
@@ -116,6 +125,48 @@ def test_installing_again_changes_nothing_and_touches_nothing(host: Host) -> Non
     assert plan == install.InstallPlan(scheduled=plan.scheduled)
     assert host.reconcile() == ([], {})
     assert host.identity() == before
+
+
+def test_a_run_gives_a_hook_what_its_env_directories_say(host: Host) -> None:
+    stanza = host.publish("a_1", script("a"))
+    stanza["env"] = {"TEXT": "two\nlines \u20ac \\n", "EMPTY": "", "POD_UNIQUE": " x"}
+    host.schedule(A, host.pod_of("a", {"main": stanza, "more": host.publish("more_1", script("more"))}))
+    host.reconcile()
+    home = f"{host.pods}/before_install/a"
+    found = {hook.name: hook for hook in hooks_of(host.layout, "before_install")}
+    assert [hook.obstacle() for hook in found.values()] == [None, None]
+    for launchable in ("main", "more"):
+        in_files = {**envdir.read(f"{home}/env"), **envdir.read(f"{home}/{launchable}/env")}
+        assert found[f"a_{launchable}_launch"].variables == in_files
+
+
+def test_what_is_changed_in_an_env_directory_has_no_effect_and_is_repaired(host: Host) -> None:
+    host.schedule(A, host.pod("a", "1"))
+    host.reconcile()
+    file = host.pods / "before_install/a/env/POD_ID"
+    file.write_text("other\n")
+    (hook,) = hooks_of(host.layout, "before_install")
+    assert hook.obstacle() is None
+    assert hook.variables["POD_ID"] == "a"
+    assert host.reconcile() == (["repair before_install/a"], {})
+    assert file.read_text() == "a\n"
+
+
+def test_a_record_of_an_earlier_engine_will_do_until_the_next_installation(host: Host) -> None:
+    host.schedule(A, host.pod("a", "1"))
+    host.reconcile()
+    (hook,) = hooks_of(host.layout, "before_install")
+    assert hook.obstacle() is None
+    expected = hook.variables
+    record = host.pods / "before_install/a/installed"
+    now = record.read_text()
+    record.write_text("".join(line for line in now.splitlines(True) if "env " not in line))
+    (hook,) = hooks_of(host.layout, "before_install")
+    assert hook.obstacle() is None
+    assert hook.variables == expected
+    assert host.reconcile() == (["repair before_install/a"], {})
+    assert record.read_text() == now
+    assert host.reconcile() == ([], {})
 
 
 def test_planning_writes_nothing(host: Host) -> None:

@@ -758,13 +758,13 @@ def session_of(leader: int) -> list[str]:
 # The limits of a hook's own
 
 
-@pytest.mark.parametrize(("own", "outcome"), [({"term_after": 0.2}, "timed_out"), ({}, "succeeded")])
-def test_a_hook_may_have_limits_of_its_own(host: Host, own: dict[str, float], outcome: str) -> None:
+@pytest.mark.parametrize(("term_after", "outcome"), [(0.2, "timed_out"), (None, "succeeded")])
+def test_a_hook_may_have_limits_of_its_own(host: Host, term_after: float | None, outcome: str) -> None:
     home = host.hook("a", "sleep 0.6")
-    (home / "installed").write_bytes(InstallRecord("store", "5b0c", {"main": "1f"}, **own).encode())
+    (home / "installed").write_bytes(InstallRecord("store", "5b0c", {"main": "1f"}, term_after).encode())
     record = host.run_one(term=20, kill=20)
     assert record["outcome"] == outcome
-    if own:
+    if term_after:
         assert record["reason"] == "still running after 0.2 s, so it was sent SIGTERM"
 
 

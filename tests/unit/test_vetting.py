@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from p2hooks.errors import HookRefused
 from p2hooks.event_hooks import Hook
+from p2hooks.install_record import InstallRecord
 from p2hooks.layout import Layout
 from p2hooks.vetting import vet
 from support_run import EVENT, Host, write_script
@@ -48,6 +49,7 @@ LINKS = ["hooks/exec/before_install/a_main_launch", "hooks/pods/before_install/a
 FILE = "hooks/pods/before_install/a/main/installs/main_1f/bin/launch"
 ENV_DIRECTORIES = ["hooks/pods/before_install/a/env", "hooks/pods/before_install/a/main/env"]
 ENV_FILE = "hooks/pods/before_install/a/main/env/LD_PRELOAD"
+RECORD = "hooks/pods/before_install/a/installed"
 
 
 @pytest.fixture
@@ -124,14 +126,14 @@ def test_setgid_and_narrow_modes_are_safe(host: Host) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757])
-@pytest.mark.parametrize("name", [*DIRECTORIES, *ENV_DIRECTORIES, FILE, ENV_FILE])
+@pytest.mark.parametrize("name", [*DIRECTORIES, *ENV_DIRECTORIES, FILE, ENV_FILE, RECORD])
 def test_what_others_may_write_to_is_refused(host: Host, name: str, mode: int) -> None:
     (host.path / name).chmod(mode)
     assert obstacle(host) == f"{name} {WRITABLE}"
 
 
 @needs_root
-@pytest.mark.parametrize("name", [*DIRECTORIES, *ENV_DIRECTORIES, FILE, ENV_FILE])
+@pytest.mark.parametrize("name", [*DIRECTORIES, *ENV_DIRECTORIES, FILE, ENV_FILE, RECORD])
 def test_what_belongs_to_another_user_is_refused(host: Host, name: str) -> None:
     os.chown(host.path / name, 1000, 0)
     assert obstacle(host) == f"{name} belongs to user 1000; chown it to root"
@@ -164,6 +166,25 @@ def test_a_file_or_a_link_in_a_sticky_directory_may_have_been_moved_there(host: 
     directory = os.path.dirname(name)
     (host.path / directory).chmod(mode)
     assert obstacle(host) == f"{directory} {WRITABLE}"
+
+
+@pytest.mark.parametrize("name", [ENV_FILE, RECORD])
+def test_variables_in_a_sticky_directory_may_have_been_moved_there(host: Host, name: str) -> None:
+    directory = os.path.dirname(name)
+    (host.path / directory).chmod(0o1777)
+    assert obstacle(host) == f"{directory} {WRITABLE}"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_variables_in_the_record_need_no_directory(host: Host, mode: int) -> None:
+    record = InstallRecord(
+        "store", "5b0c", {"main": "1f"}, env={"A": "1", "B": "1"}, launchable_env={"main": {"B": "2"}}
+    )
+    (host.path / RECORD).write_bytes(record.encode())
+    (host.path / ENV_FILE).chmod(mode)
+    hook = Hook(host.layout, host.layout.exec_dir(EVENT), "a_main_launch")
+    assert hook.obstacle() is None
+    assert hook.variables == {"A": "1", "B": "2"}
 
 
 def test_a_right_to_write_in_an_access_control_list_shows(host: Host) -> None:

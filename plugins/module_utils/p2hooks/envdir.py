@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
+
+from .files import read_own_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,28 +40,10 @@ def read(directory: str, check: Callable[[str, os.stat_result], None] | None = N
         if name.startswith(".") or "=" in name:
             continue
         try:
-            content = _read_file(f"{directory}/{name}", check)
+            content = read_own_file(f"{directory}/{name}", check)
         except FileNotFoundError:  # removed since
             continue
         line = content.split(b"\n", 1)[0].rstrip(b" \t")
         # The bytes of the file are what the hook gets, whatever the locale: os.fsencode takes this back.
         variables[name] = os.fsdecode(line.replace(b"\0", b"\n"))
     return variables
-
-
-def _read_file(path: str, check: Callable[[str, os.stat_result], None] | None) -> bytes:
-    try:
-        # A FIFO is not waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        try:
-            status = os.fstat(descriptor)
-            if check:
-                check(path, status)
-            return os.read(descriptor, status.st_size + 1)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        error.filename = path
-        if error.errno == errno.ELOOP:
-            error.strerror = "a link, where only a file is safe"
-        raise

@@ -10,6 +10,7 @@ import os
 from . import envdir, install_record, vetting
 from .errors import HookRefused, reason_of
 from .events import check_event
+from .files import read_own_file
 from .install_record import InstallRecord
 from .layout import Layout, link_target
 from .outcomes import SKIPPED, SUCCEEDED
@@ -49,17 +50,36 @@ class Hook:
 
         What is to be executed after that is ``executable``, in which every link has been followed, with ``variables``.
         """
-        env_dirs = (f"{self.pod_home}/env", f"{self.pod_home}/{self.launchable}/env") if self.pod_home else ()
         try:
-            self.executable = vetting.vet(self._layout, self.path, env_dirs)
-            self.variables = {}
-            for directory in env_dirs:
-                self.variables.update(envdir.read(directory, vetting.check))
+            if self.pod_home:
+                self._look_at_pod(self.pod_home)
+            else:
+                self.executable = vetting.vet(self._layout, self.path)
         except HookRefused as refusal:
             return str(refusal)
         except OSError as error:
             return f"{error.filename}: {reason_of(error)}; install the hook again"
         return None
+
+    def _look_at_pod(self, home: str) -> None:
+        """Do what :meth:`obstacle` does for an installed hook.
+
+        Raises:
+            HookRefused: the hook may not be run.
+            OSError: a variable cannot be read; ``filename`` says what.
+        """
+        self.executable = vetting.vet(self._layout, self.path, (home,))
+        try:
+            content = read_own_file(f"{home}/{install_record.FILE_NAME}", vetting.check)
+        except OSError:  # what is unknown is left out of the audit, and the variables lie in files as well
+            content = b""
+        self._record = install_record.decode(content) or InstallRecord("", "", {})
+        self.variables = {**self._record.env, **self._record.launchable_env.get(self.launchable or "", {})}
+        if not self._record.env:  # an earlier engine has written it
+            env_dirs = (f"{home}/env", f"{home}/{self.launchable}/env")
+            self.executable = vetting.vet(self._layout, self.path, env_dirs)
+            for directory in env_dirs:
+                self.variables.update(envdir.read(directory, vetting.check))
 
     @property
     def manifest_sha(self) -> str | None:

@@ -8,7 +8,12 @@ Running hooks goes through here, so this module imports next to nothing.
 
 from __future__ import annotations
 
+import errno
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def open_without_waiting(path: str, flags: int) -> int:
@@ -23,3 +28,28 @@ def read_file(path: str) -> bytes | None:
             return file.read() or b""
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def read_own_file(path: str, check: Callable[[str, os.stat_result], None] | None = None) -> bytes:
+    """Return what is in ``path``, which may not be a link; a FIFO is not waited for.
+
+    Args:
+        check: called with the path and the status of the file that was opened, to raise if it may not be trusted.
+
+    Raises:
+        OSError: it cannot be read; ``filename`` is the path.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(descriptor)
+            if check:
+                check(path, status)
+            return os.read(descriptor, status.st_size + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        error.filename = path
+        if error.errno == errno.ELOOP:
+            error.strerror = "a link, where only a file is safe"
+        raise

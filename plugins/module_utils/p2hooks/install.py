@@ -264,7 +264,7 @@ def _plan_present(
                 kind = INSTALL
             elif record.manifest_sha != pod.sha or record.origin != origin:
                 kind = UPGRADE
-            elif home.is_as_wanted(pod) and links.of(home) == exec_links.wanted_links(layout, home, pod):
+            elif home.is_as_wanted(pod, origin) and links.of(home) == exec_links.wanted_links(layout, home, pod):
                 return
             else:
                 kind = REPAIR

@@ -9,9 +9,19 @@ It is written last, so it says what is really there. It holds one fact a line::
     manifest 5b0c...                    the manifest's SHA
     launchable ensure_user 3f2a...      a launchable and its version
     term_after 10.0                     the hook's own time limits in seconds, where its manifest sets them
+    env POD_ID users                    a variable of the pod
+    launchable_env ensure_user A x      a variable of a launchable
+
+A value is written with Python's ``unicode_escape``: in ASCII, so that it is one line whatever is in it.
+
+The variables are those in the directories ``env``, which are there for people and for p2. They stand here as well, so
+that a run has one file to look at and to read for each hook, not ten. Records of an engine before that have none.
 """
 
 from __future__ import annotations
+
+import os
+from _codecs import unicode_escape_decode
 
 from .files import read_file
 from .time_limits import LONGEST_LIMIT
@@ -26,7 +36,7 @@ FILE_NAME = "installed"
 class InstallRecord:
     """What is installed in one pod home."""
 
-    __slots__ = ("kill_after", "manifest_sha", "origin", "term_after", "versions")
+    __slots__ = ("env", "kill_after", "launchable_env", "manifest_sha", "origin", "term_after", "versions")
 
     def __init__(
         self,
@@ -35,6 +45,8 @@ class InstallRecord:
         versions: dict[str, str],
         term_after: float | None = None,
         kill_after: float | None = None,
+        env: dict[str, str] | None = None,
+        launchable_env: dict[str, dict[str, str]] | None = None,
     ) -> None:
         self.origin = origin
         self.manifest_sha = manifest_sha
@@ -43,6 +55,10 @@ class InstallRecord:
         #: The hook's own time limits in seconds, None where its manifest sets none.
         self.term_after = term_after
         self.kill_after = kill_after
+        #: The pod's variables; none where an earlier engine has written the record.
+        self.env = env or {}
+        #: Those of each launchable.
+        self.launchable_env = launchable_env or {}
 
     def encode(self) -> bytes:
         """Return the file's content."""
@@ -50,16 +66,30 @@ class InstallRecord:
         lines += [f"launchable {name} {version}" for name, version in sorted(self.versions.items())]
         limits = (("term_after", self.term_after), ("kill_after", self.kill_after))
         lines += [f"{name} {limit!r}" for name, limit in limits if limit is not None]
+        lines += [f"env {name} {_escaped(value)}" for name, value in sorted(self.env.items())]
+        lines += [
+            f"launchable_env {launchable} {name} {_escaped(value)}"
+            for launchable, variables in sorted(self.launchable_env.items())
+            for name, value in sorted(variables.items())
+        ]
         return ("\n".join(lines) + "\n").encode()
 
 
 def read(pod_home: str) -> InstallRecord | None:
     """Return what is installed in ``pod_home``; None where nothing is, or where an installation did not end."""
     content = read_file(f"{pod_home}/{FILE_NAME}")
-    if content is None:
-        return None
+    return None if content is None else decode(content)
+
+
+def decode(content: bytes) -> InstallRecord | None:
+    """Return the record in the file's ``content``; None where it is no whole one.
+
+    Its variables are to be given to a process, so they are as :func:`os.fsencode` takes them. If somebody has made
+    something else of one of them, there are none.
+    """
     record = InstallRecord("", "", {})
-    for line in content.decode("utf-8", "replace").splitlines():
+    damaged = False
+    for line in content.decode("utf-8", "replace").split("\n"):
         kind, dummy, value = line.partition(" ")
         if kind == "origin":
             record.origin = value
@@ -70,7 +100,28 @@ def read(pod_home: str) -> InstallRecord | None:
             record.versions[name] = version
         elif kind in ("term_after", "kill_after"):
             setattr(record, kind, _limit(value))
+        elif kind in ("env", "launchable_env"):
+            variables = record.env
+            if kind == "launchable_env":
+                launchable, dummy, value = value.partition(" ")
+                variables = record.launchable_env.setdefault(launchable, {})
+            name, dummy, value = value.partition(" ")
+            try:
+                variables[name] = _unescaped(value) if "\\" in value else value
+            except ValueError:
+                damaged = True
+    if damaged:
+        record.env, record.launchable_env = {}, {}
     return record if record.origin and record.manifest_sha else None
+
+
+def _escaped(value: str) -> str:
+    return value.encode("unicode_escape").decode("ascii")
+
+
+def _unescaped(text: str) -> str:
+    # The same bytes as in a file of env/, whatever the locale.
+    return os.fsdecode(unicode_escape_decode(text)[0].encode("utf-8", "surrogateescape"))
 
 
 def _limit(text: str) -> float | None:

@@ -61,12 +61,13 @@ class PodHome:
         entry_points = (os.path.join(self.install_dir(launchable), path) for path in launchable.entry_points)
         return all(os.path.exists(path) for path in entry_points)
 
-    def is_as_wanted(self, manifest: PodManifest) -> bool:
-        """Tell whether every file, directory and link here is what ``manifest`` asks for."""
+    def is_as_wanted(self, manifest: PodManifest, origin: str) -> bool:
+        """Tell whether every file, directory and link here is what ``manifest`` from ``origin`` asks for."""
         return (
             all(self.has_artifact(launchable) for launchable in manifest.launchables)
             and all(self._current(each.id) == self._install_link(each) for each in manifest.launchables)
             and all(read_file(path) == content for path, content in self._files(manifest).items())
+            and read_file(self._record_path) == self._record(manifest, origin).encode()
             and not any(self._strays(manifest))
         )
 
@@ -83,15 +84,14 @@ class PodHome:
         """Make the unpacked artifacts of ``manifest`` the current ones.
 
         The files come first, then the switch of ``current``, which is one rename for each launchable, and last the
-        record that says so. After a crash anywhere in between the same call completes the work.
+        record that says so. After a crash anywhere in between the same call completes the work. Until then hooks have
+        the variables of before, and the files that those name are still there.
         """
         files = self._files(manifest)
         disk.write_files({path: files[path] for path in files if read_file(path) != files[path]}, _PRIVATE)
         for launchable in manifest.launchables:
             self._make_current(launchable)
-        versions = {launchable.id: launchable.version or "" for launchable in manifest.launchables}
-        record = InstallRecord(origin, manifest.sha, versions, manifest.term_after, manifest.kill_after).encode()
-        disk.write_file(os.path.join(self.path, install_record.FILE_NAME), record, _PRIVATE)
+        disk.write_file(self._record_path, self._record(manifest, origin).encode(), _PRIVATE)
 
     def prune(self, manifest: PodManifest) -> None:
         """Remove what ``manifest`` no longer needs: all installs but the current and the last one among it."""
@@ -105,31 +105,55 @@ class PodHome:
         """Remove the pod home."""
         disk.remove_tree(self.path)
 
-    def _files(self, manifest: PodManifest) -> dict[str, bytes]:
-        """Return path to content of every file that ``manifest`` stands for."""
-        config = os.path.join(self.path, "config", f"{manifest.id}_{manifest.sha}.yaml")
-        platform_config = os.path.join(self.path, "config", f"{manifest.id}_{manifest.sha}.platform.yaml")
-        cgroups = {launchable.id: {"cgroup": dict(launchable.cgroup)} for launchable in manifest.launchables}
-        files = {
-            config: strict_yaml.dump(dict(manifest.config)).encode(),
-            platform_config: strict_yaml.dump(cgroups).encode(),
-            os.path.join(self.path, MANIFEST_FILE): manifest.text.encode(),
-        }
-        env = {
+    @property
+    def _record_path(self) -> str:
+        return os.path.join(self.path, install_record.FILE_NAME)
+
+    def _record(self, manifest: PodManifest, origin: str) -> InstallRecord:
+        return InstallRecord(
+            origin,
+            manifest.sha,
+            {launchable.id: launchable.version or "" for launchable in manifest.launchables},
+            manifest.term_after,
+            manifest.kill_after,
+            self._env(manifest),
+            {launchable.id: self._launchable_env(launchable) for launchable in manifest.launchables},
+        )
+
+    def _config_paths(self, manifest: PodManifest) -> tuple[str, str]:
+        stem = os.path.join(self.path, "config", f"{manifest.id}_{manifest.sha}")
+        return f"{stem}.yaml", f"{stem}.platform.yaml"
+
+    def _env(self, manifest: PodManifest) -> dict[str, str]:
+        config, platform_config = self._config_paths(manifest)
+        return {
             "CONFIG_PATH": config,
             "PLATFORM_CONFIG_PATH": platform_config,
             "POD_HOME": self.path,
             "POD_ID": manifest.id,
             "POD_UNIQUE_KEY": "",
         }
-        directories = {os.path.join(self.path, "env"): env}
+
+    def _launchable_env(self, launchable: Launchable) -> dict[str, str]:
+        return {
+            **launchable.env,
+            "LAUNCHABLE_ID": launchable.id,
+            "LAUNCHABLE_ROOT": os.path.join(self.path, launchable.id, "current"),
+            "RESTART_TIMEOUT": str(launchable.restart_timeout),
+        }
+
+    def _files(self, manifest: PodManifest) -> dict[str, bytes]:
+        """Return path to content of every file but the record that ``manifest`` stands for."""
+        config, platform_config = self._config_paths(manifest)
+        cgroups = {launchable.id: {"cgroup": dict(launchable.cgroup)} for launchable in manifest.launchables}
+        files = {
+            config: strict_yaml.dump(dict(manifest.config)).encode(),
+            platform_config: strict_yaml.dump(cgroups).encode(),
+            os.path.join(self.path, MANIFEST_FILE): manifest.text.encode(),
+        }
+        directories = {os.path.join(self.path, "env"): self._env(manifest)}
         for launchable in manifest.launchables:
-            directories[os.path.join(self.path, launchable.id, "env")] = {
-                **launchable.env,
-                "LAUNCHABLE_ID": launchable.id,
-                "LAUNCHABLE_ROOT": os.path.join(self.path, launchable.id, "current"),
-                "RESTART_TIMEOUT": str(launchable.restart_timeout),
-            }
+            directories[os.path.join(self.path, launchable.id, "env")] = self._launchable_env(launchable)
         for directory, variables in directories.items():
             for name, value in variables.items():
                 files[os.path.join(directory, name)] = envdir.encode(value)

@@ -38,13 +38,13 @@ _SET_ID = 0o6000
 _MAX_LINKS = 40
 
 
-def vet(layout: Layout, path: str, env_dirs: tuple[str, ...] = ()) -> str:
+def vet(layout: Layout, path: str, directories: tuple[str, ...] = ()) -> str:
     """Return what to execute for the hook ``path``: a path without links, on which nobody else can have had a hand.
 
     Args:
         path: a file or a link below ``exec/``; a link, and all those behind it, may lead below ``pods/`` or ``exec/``.
-        env_dirs: directories below the root that hold the hook's variables, and are as decisive as the hook itself: one
-            of them may be LD_PRELOAD. The files in them go through :func:`check` when they are read.
+        directories: those below the root whose files hold the hook's variables, and are as decisive as the hook itself:
+            one of them may be LD_PRELOAD. The files go through :func:`check` when they are read.
 
     Raises:
         HookRefused: the hook is unsafe, or cannot be executed. The message says why in one line, and what to do.
@@ -58,9 +58,9 @@ def vet(layout: Layout, path: str, env_dirs: tuple[str, ...] = ()) -> str:
                 "put the file itself there"
             )
         _check_executable(executable, status)
-        for directory in env_dirs:
+        for directory in directories:
             try:
-                walk.below_root(directory)
+                walk.directory_of_files(directory)
             except FileNotFoundError:  # then there are no variables
                 continue
     except FileNotFoundError:
@@ -75,10 +75,11 @@ def vet(layout: Layout, path: str, env_dirs: tuple[str, ...] = ()) -> str:
 class _Walk:
     """The ways to one hook; a directory that is on several of them is looked at once."""
 
-    __slots__ = ("_layout", "_shared", "links", "top")
+    __slots__ = ("_layout", "_owners", "_shared", "links", "top")
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._owners = (0, os.geteuid())
         #: Each directory that passed, and whether others can make names in it, which only a sticky one allows.
         self._shared: dict[str, bool] = {}
         #: How many links were followed below the root.
@@ -101,6 +102,17 @@ class _Walk:
             self.links = 0
         return self._follow(self.top, path[len(self._layout.root) :])
 
+    def directory_of_files(self, path: str) -> None:
+        """Follow a path below the layout's root to a directory in which files are to be read.
+
+        Raises:
+            HookRefused: something on the way is unsafe, or others may put files there.
+            OSError: something on the way is missing or cannot be looked at.
+        """
+        directory, dummy = self.below_root(path)
+        if self._shared.get(directory):
+            raise _writable(directory)
+
     def _follow(self, directory: str, path: str) -> tuple[str, os.stat_result | None]:
         ahead = path.split("/")[::-1]
         link = ""
@@ -118,8 +130,9 @@ class _Walk:
                 directory = here
                 continue
             status = os.lstat(here)
-            check(here, status)
             mode = status.st_mode
+            if mode & _WRITABLE_BY_OTHERS or status.st_uid not in self._owners:
+                check(here, status)
             if S_ISDIR(mode):
                 self._shared[here] = bool(mode & _WRITABLE_BY_OTHERS)
                 directory = here
