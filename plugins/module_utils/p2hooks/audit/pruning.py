@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from time import sleep
 from typing import TYPE_CHECKING, NamedTuple
@@ -56,28 +58,18 @@ def prune_database(path: str, oldest: str, *, check: bool = False) -> int:
     Raises:
         AuditError: the database cannot be changed.
     """
-    require_sqlite()
-    import sqlite3
-
-    path = os.path.abspath(path)
-    if not os.path.lexists(path):
-        return 0
-    try:
-        connection = open_for_reading(path) if check else open_for_writing(path, _PATIENCE)
-        try:
-            if check:
-                return int(connection.execute(f"SELECT count(*) {_OLD}", (oldest,)).fetchone()[0])
-            removed = 0
-            count = _BATCH
-            while count == _BATCH:
-                count = connection.execute(_DELETE, (oldest, _BATCH)).rowcount
-                removed += count
-                _settle(connection)
-            return removed
-        finally:
-            connection.close()
-    except (sqlite3.Error, OSError, UnsuitableDatabase) as error:
-        raise _no_more(path, error, "removed") from None
+    with _database(path, "removed", check=check) as connection:
+        if connection is None:
+            return 0
+        if check:
+            return int(connection.execute(f"SELECT count(*) {_OLD}", (oldest,)).fetchone()[0])
+        removed = 0
+        count = _BATCH
+        while count == _BATCH:
+            count = connection.execute(_DELETE, (oldest, _BATCH)).rowcount
+            removed += count
+            _settle(connection)
+        return removed
 
 
 def shrink_database(path: str) -> int:
@@ -89,30 +81,20 @@ def shrink_database(path: str) -> int:
     Raises:
         AuditError: the database cannot be changed.
     """
-    require_sqlite()
-    import sqlite3
-
-    path = os.path.abspath(path)
-    if not os.path.lexists(path):
-        return 0
-    try:
-        connection = open_for_writing(path, _PATIENCE)
-        try:
-            before = _pages(connection)
-            if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 0:
-                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-                connection.execute("VACUUM")
-                _settle(connection)
-            while connection.execute("PRAGMA freelist_count").fetchone()[0]:
-                # By execute(), only the first page would go.
-                connection.executescript(f"PRAGMA incremental_vacuum({_BATCH})")
-                _settle(connection)
-            size = int(connection.execute("PRAGMA page_size").fetchone()[0])
-            return max(0, before - _pages(connection)) * size
-        finally:
-            connection.close()
-    except (sqlite3.Error, OSError, UnsuitableDatabase) as error:
-        raise _no_more(path, error, "given back") from None
+    with _database(path, "given back") as connection:
+        if connection is None:
+            return 0
+        before = _pages(connection)
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 0:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("VACUUM")
+            _settle(connection)
+        while connection.execute("PRAGMA freelist_count").fetchone()[0]:
+            # By execute(), only the first page would go.
+            connection.executescript(f"PRAGMA incremental_vacuum({_BATCH})")
+            _settle(connection)
+        size = int(connection.execute("PRAGMA page_size").fetchone()[0])
+        return max(0, before - _pages(connection)) * size
 
 
 def prune_log(path: str, oldest: str, *, check: bool = False) -> PrunedLog:
@@ -143,6 +125,30 @@ def prune_log(path: str, oldest: str, *, check: bool = False) -> PrunedLog:
     except OSError as error:
         raise _no_more(str(error.filename), error, "removed") from None
     return PrunedLog(is_due, removed)
+
+
+@contextmanager
+def _database(path: str, done: str, *, check: bool = False) -> Iterator[sqlite3.Connection | None]:
+    """Open the database, for reading only where ``check`` is set; None where there is none yet.
+
+    Raises:
+        AuditError: it cannot be opened or changed; nothing more was ``done``.
+    """
+    require_sqlite()
+    import sqlite3
+
+    path = os.path.abspath(path)
+    if not os.path.lexists(path):
+        yield None
+        return
+    try:
+        connection = open_for_reading(path) if check else open_for_writing(path, _PATIENCE)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError, UnsuitableDatabase) as error:
+        raise _no_more(path, error, done) from None
 
 
 def _settle(connection: sqlite3.Connection) -> None:
