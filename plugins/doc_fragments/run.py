@@ -30,6 +30,7 @@ options:
     description:
       - Seconds, also from its start, after which what is left of a hook is sent SIGKILL, even if the run is over by
         then, or was itself killed.
-      - If it is not set, the value in the configuration file is used, and without one V(60).
+      - If it is not set, the value in the configuration file is used, and without one V(60), or twice O(term_after)
+        if that is more.
     type: float
 """

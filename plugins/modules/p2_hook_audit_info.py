@@ -194,7 +194,10 @@ summary:
       description: The event.
       type: str
     runs:
-      description: How often it ran, or should have.
+      description: How often it ran.
+      type: int
+    skipped:
+      description: How often it was skipped instead.
       type: int
     outcomes:
       description:

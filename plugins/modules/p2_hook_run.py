@@ -73,6 +73,7 @@ options:
     description:
       - Whether to stop at the first hook of O(required) that does not succeed, and before the first one if one of them
         is missing. The hooks that come after it are skipped.
+      - Without O(required) it does nothing, and a warning says so.
     type: bool
     default: false
 seealso:

@@ -224,6 +224,7 @@ def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sin
             **common,
             "event": "after_launch",
             "runs": 1,
+            "skipped": 0,
             "outcomes": {"interrupted": 1},
             "last_start": "2026-01-31T12:00:03.000Z",
             "last_outcome": "interrupted",
@@ -233,7 +234,8 @@ def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sin
         {
             **common,
             "event": "before_install",
-            "runs": 4,
+            "runs": 3,
+            "skipped": 1,
             "outcomes": {"succeeded": 1, "timed_out": 1, "killed": 1, "failed": 1, "skipped": 1},
             "last_start": "2026-01-31T12:00:04.000Z",
             "last_outcome": "timed_out",

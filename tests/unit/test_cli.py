@@ -452,11 +452,36 @@ def test_the_audit_tells_what_ran(host: Host, source: str) -> None:
     assert len(host.call(f"audit --limit 1 --pod hello --json {source}").data["records"]) == 1
     assert host.call(f"audit --outcome failed --pod world --json {source}").data["records"][0]["hook"] == "b"
     summary = host.done(f"audit --summary --since 1h {source}").splitlines()
-    assert [line.split()[:4] for line in summary[1:]] == [
-        [EVENT, "a", "2", "succeeded=2"],
-        [EVENT, "b", "2", "failed=2"],
+    assert [line.split()[:5] for line in summary[1:]] == [
+        [EVENT, "a", "2", "0", "succeeded=2"],
+        [EVENT, "b", "2", "0", "failed=2"],
     ]
     assert [each["runs"] for each in host.call(f"audit --summary --json {source}").data["summary"]] == [2, 2]
+
+
+def test_the_audit_shows_what_hooks_wrote_that_did_not_succeed(host: Host) -> None:
+    host.script("a", "echo fine")
+    host.script("b", "printf 'one\\033[31m\\ntwo\\n'; exit 3")
+    host.script("c", mode=0o644)
+    host.done(f"run {EVENT} hello")
+    lines = host.done("audit").splitlines()
+    assert len(lines) == 6
+    assert lines[3:5] == ["    one\\x1b[31m", "    two"]
+    summary = host.done("audit --summary").splitlines()
+    assert summary[0].split()[2:4] == ["RAN", "SKIPPED"]
+    assert [line.split()[1:4] for line in summary[1:]] == [["a", "1", "0"], ["b", "1", "0"], ["c", "0", "1"]]
+
+
+def test_fail_fast_without_required_is_a_warning(host: Host) -> None:
+    host.script("a")
+    result = host.call(f"run {EVENT} hello --fail-fast")
+    assert (result.code, result.error.partition(";")[0]) == (0, "warning: fail_fast does nothing without required")
+    assert host.call(f"run {EVENT} hello --fail-fast --required a").err == ""
+
+
+def test_who_is_told_to_end_late_is_killed_later(host: Host) -> None:
+    host.script("a")
+    assert "a succeeded" in host.done(f"run {EVENT} hello --term-after 70")
 
 
 def test_the_audit_forgets_what_is_old_where_it_is_asked_to(host: Host) -> None:
@@ -641,6 +666,7 @@ ERRORS = [
     ("listen --report-every nan", "report_every is nan"),
     ("run before_install a/b", "the id of the pod"),
     ("audit --since yesterday", "'yesterday' is no moment"),
+    ("audit-prune --older-than 2999-01-01", "older_than is 2999-01-01T00:00:00.000Z, which is in the future"),
     ("audit-prune --older-than 3", "'3' is no moment; give an age such as 90m"),
     ("audit-prune --audit-database tool", "tool: file is not a database; nothing more was removed"),
     ("audit-import missing", "missing: No such file or directory; give a database that p2 has recorded hooks in"),

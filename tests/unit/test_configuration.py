@@ -128,7 +128,7 @@ def test_gaps_are_filled_from_the_file_and_then_from_the_defaults(tmp_path: Path
     settings = configuration.read(written(tmp_path, "root = /srv/hooks\nterm_after = 5\nnode = x"))
     options = {"root": None, "term_after": 7.0, "kill_after": None, "event": None}
     settings.fill(options)
-    assert options == {"root": "/srv/hooks", "term_after": 7.0, "kill_after": 60.0, "event": None}
+    assert options == {"root": "/srv/hooks", "term_after": 7.0, "kill_after": None, "event": None}
 
 
 def test_an_error_about_a_value_of_the_file_says_where_that_is(tmp_path: Path) -> None:
@@ -161,10 +161,13 @@ def test_the_command_reads_the_file(tmp_path: Path, where: str) -> None:
     assert "a" in done.stdout.split()
     assert (tmp_path / "audit.jsonl").exists() == ("--check" not in where)
 
-    written(tmp_path, "term_after = 90")
+    written(tmp_path, "term_after = 90\nkill_after = 60")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert re.fullmatch(f"p2-hook: term_after is 90 and kill_after 60; .*set in line 1 of {path}\n", done.stderr)
+    assert re.fullmatch(
+        f"p2-hook: term_after is 90 and kill_after 60; .*set in line 1 of {path}; kill_after is set in line 2 of {path}\n",
+        done.stderr,
+    )
 
 
 def test_the_document_names_every_option() -> None:

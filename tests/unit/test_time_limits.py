@@ -31,6 +31,11 @@ def test_the_limits_of_a_hook_stand_in_place_of_the_runs(
     assert (limits.term_after, limits.kill_after) == expected
 
 
+@pytest.mark.parametrize(("term_after", "kill_after"), [(1, 60), (30, 60), (70, 140), (LONGEST_LIMIT, LONGEST_LIMIT)])
+def test_without_a_limit_for_killing_it_follows_the_other(term_after: float, kill_after: float) -> None:
+    assert TimeLimits(term_after).kill_after == kill_after
+
+
 @pytest.mark.parametrize("limits", [(0, 1), (2, 1), (1, LONGEST_LIMIT + 1), (float("nan"), 1)])
 def test_limits_have_to_be_in_order(limits: tuple[float, float]) -> None:
     with pytest.raises(HookError, match="term_after is"):

@@ -30,7 +30,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "pod_root": ("path", DEFAULT_POD_ROOT),
     "node": ("str", None),
     "term_after": ("float", 30.0),
-    "kill_after": ("float", 60.0),
+    "kill_after": ("float", None),
     "reconcile_every": ("float", 300.0),
     "report_every": ("float", 10.0),
     "audit_log": ("path", "/var/log/p2-hook/audit.jsonl"),

@@ -140,7 +140,7 @@ def _scripts(key: HookKey, launchable: Launchable, tree: str) -> list[str]:
         if not found:
             raise ArtifactError(
                 f"{key}: launchable {launchable.id}: the artifact has no script at {entry_point}, its entry point; "
-                "build it with p2_bin2pod, or set entry_points"
+                "build it with bin2pod, or set entry_points"
             )
         scripts += found
     return scripts

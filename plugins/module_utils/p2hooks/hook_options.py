@@ -36,9 +36,7 @@ def yaml_of(option: Any, name: str) -> tuple[bytes, str]:
             f"{path}: {reason_of(error)}; give the path of a manifest on the host where this runs"
         ) from None
     if content is None:
-        raise ManifestError(
-            f"{path}: is missing; build it with p2_bin2pod on the host where this runs, or copy it there"
-        )
+        raise ManifestError(f"{path}: is missing; build it with bin2pod on the host where this runs, or copy it there")
     return content, path
 
 

@@ -166,9 +166,7 @@ def plan_absent(layout: Layout, key: HookKey) -> InstallPlan:
     """
     home = PodHome(layout, key)
     if _origin(home) == ORIGIN_STORE:
-        raise LayoutError(
-            f"{key}: came from the store, which would bring it back; unschedule it there with p2_hook_schedule"
-        )
+        raise LayoutError(f"{key}: came from the store, which would bring it back; take it out of the schedule there")
     result = InstallPlan()
     if home.record():
         result.actions.append(Action(REMOVE, key, home.manifest_text()))

@@ -216,7 +216,7 @@ def _location_and_version(
         if not name.endswith(".tar.gz"):
             raise ManifestError(
                 f"{where}: location {shown(redacted(location))} does not end in .tar.gz; "
-                "p2_bin2pod puts the file's name in the place of {}"
+                "bin2pod puts the file's name in the place of {}"
             )
         stem, separator, version = name[: -len(".tar.gz")].rpartition("_")
         if not separator or not stem:

@@ -89,6 +89,10 @@ def run(
     else:
         report.hooks, warnings = told
         report.warnings += warnings
+    if fail_fast and not required:
+        report.warnings.append(
+            "fail_fast does nothing without required; name the hooks that have to succeed, or leave it out"
+        )
     if pod.warning:
         report.warnings.append(pod.warning)
     report.required_failures = list(required_failures(report.hooks, required))

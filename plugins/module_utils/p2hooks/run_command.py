@@ -160,8 +160,14 @@ def _lines(record: dict[str, Any]) -> list[str]:
     name = printable(record["hook"])
     if record["outcome"] == SUCCEEDED:
         return [f"{name} succeeded in {record['duration']:.3f} s"]
-    output = record["output"].splitlines()[-_SHOWN_LINES:]
-    return [f"{name} {printable(describe(record))}", *("    " + printable(line) for line in output)]
+    return [f"{name} {printable(describe(record))}", *output_of(record)]
+
+
+def output_of(record: dict[str, Any]) -> list[str]:
+    """Return the last lines that the hook of ``record`` wrote, harmless to a terminal; none where it succeeded."""
+    if record["outcome"] == SUCCEEDED:
+        return []
+    return ["    " + printable(line) for line in str(record.get("output") or "").splitlines()[-_SHOWN_LINES:]]
 
 
 def _nothing(event: str) -> str:

@@ -167,13 +167,13 @@ def _read_artifact(path: str, store: Store) -> bytes:
         if store.max_value_bytes is not None and status.st_size > store.max_value_bytes:
             raise ArtifactError(
                 f"{path}: has {status.st_size} bytes, but {store.name} takes no more than {store.max_value_bytes}; "
-                "publish it on a web server, give p2_bin2pod that location, and schedule without upload_artifacts"
+                "publish it on a web server, build it for that location, and schedule without upload_artifacts"
             )
         with open(path, "rb") as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
-            f"{path}: is missing; build it with p2_bin2pod on this host before it can be uploaded"
+            f"{path}: is missing; build it with bin2pod on this host before it can be uploaded"
         ) from None
     except OSError as error:
         raise ArtifactError(f"{path}: {reason_of(error)}; the artifact to upload must be readable here") from None

@@ -16,12 +16,17 @@ class TimeLimits:
 
     __slots__ = ("kill_after", "term_after")
 
-    def __init__(self, term_after: float = 30.0, kill_after: float = 60.0) -> None:
+    def __init__(self, term_after: float = 30.0, kill_after: float | None = None) -> None:
         """Check and keep the limits, whose defaults are the seed's.
+
+        Args:
+            kill_after: where it is None, 60 seconds, or twice ``term_after`` if that is more.
 
         Raises:
             HookError: they are not in order, or longer than a day.
         """
+        if kill_after is None:
+            kill_after = min(max(60.0, 2 * term_after), LONGEST_LIMIT)
         if not 0 < term_after <= kill_after <= LONGEST_LIMIT:
             raise HookError(
                 f"term_after is {term_after:g} and kill_after {kill_after:g}; give seconds above 0, "

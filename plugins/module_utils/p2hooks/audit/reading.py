@@ -146,6 +146,7 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                 "hook_id": record.get("hook_id"),
                 "event": record.get("event"),
                 "runs": 0,
+                "skipped": 0,
                 "outcomes": {},
                 "last_start": "",
                 "last_outcome": None,
@@ -157,7 +158,7 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         summary["outcomes"][outcome] = summary["outcomes"].get(outcome, 0) + 1
         if outcome in _CLOSING:
             continue
-        summary["runs"] += 1
+        summary["skipped" if outcome == SKIPPED else "runs"] += 1
         if str(record.get("start")) > summary["last_start"]:
             summary["last_start"], summary["last_outcome"] = record.get("start"), outcome
         duration = record.get("duration")

@@ -14,7 +14,9 @@ from typing import Any
 from ..audit import p2_import, pruning, reading
 from ..configuration import Settings
 from ..console import Answer, UsageError, printable
+from ..errors import AuditError
 from ..run import describe
+from ..run_command import output_of
 from . import output
 
 #: Where records are: each of the two is changed only where it is meant.
@@ -40,13 +42,17 @@ def answer(options: argparse.Namespace) -> Answer:
     if options.summary:
         summary = reading.summarise(found.records)
         data: dict[str, Any] = {"summary": summary}
-        columns = ["event", "hook", "runs", "outcomes", "last", "median", "longest"]
+        columns = ["event", "hook", "ran", "skipped", "outcomes", "last", "median", "longest"]
         rows = [_summary_row(each) for each in summary]
     else:
         data = {"records": found.records}
         columns = ["start", "event", "pod", "hook", "seconds", "outcome"]
         rows = [_row(record) for record in found.records]
     lines = output.table(columns, rows) if rows else ["nothing of that kind is on record"]
+    if rows and not options.summary:
+        lines = lines[:1] + [
+            each for line, record in zip(lines[1:], found.records) for each in (line, *output_of(record))
+        ]
     return Answer(data, lines, warnings=found.warnings)
 
 
@@ -67,7 +73,10 @@ def prune(options: argparse.Namespace) -> Answer:
     log, database = options.audit_log, options.audit_database
     if options.vacuum and database is None:
         raise UsageError("--vacuum needs --audit-database; see p2-hook audit-prune --help")
-    oldest = reading.moment(options.older_than, datetime.now(timezone.utc))
+    now = datetime.now(timezone.utc)
+    oldest = reading.moment(options.older_than, now)
+    if oldest > reading.moment("0s", now):
+        raise AuditError(f"older_than is {oldest}, which is in the future; give a moment that has passed, or an age")
     rotated, files = pruning.prune_log(log, oldest, check=options.check) if log else (False, [])
     records = pruning.prune_database(database, oldest, check=options.check) if database else 0
     freed = pruning.shrink_database(database) if database and options.vacuum and not options.check else 0
@@ -114,6 +123,7 @@ def _summary_row(summary: Mapping[str, Any]) -> list[str]:
         str(summary["event"]),
         str(summary["hook"]),
         str(summary["runs"]),
+        str(summary["skipped"]),
         " ".join(f"{outcome}={count}" for outcome, count in sorted(summary["outcomes"].items())),
         f"{summary['last_start']} {summary['last_outcome']}",
         _seconds(summary["median_duration"]),

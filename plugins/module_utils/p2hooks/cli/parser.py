@@ -200,7 +200,10 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         "node": ("NAME", "the name of this host (default: its host name)"),
         "root": ("DIR", "the root of all hooks"),
         "term_after": ("SECONDS", "when a hook is told to end"),
-        "kill_after": ("SECONDS", "when a hook is killed, also counted from its start"),
+        "kill_after": (
+            "SECONDS",
+            "when a hook is killed, also from its start (default: 60, or twice --term-after if more)",
+        ),
         "audit_log": ("FILE", "where each run is recorded, as JSON lines"),
         "audit_database": ("FILE", "an SQLite database that records it as well"),
     }
