@@ -31,6 +31,9 @@ STORE = _options(*NAMES)
 #: Documented in doc_fragments/root.py.
 ROOT = _options("root")
 
+#: The documentation of each module says what the name is for.
+NODE = _options("node")
+
 #: Documented in doc_fragments/run.py.
 RUN = _options("pod_root", "node", "term_after", "kill_after")
 

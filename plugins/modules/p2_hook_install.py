@@ -18,6 +18,8 @@ description:
   - Artifacts are fetched, checked and unpacked aside. A hook switches to its new version by one rename, so
     that it is never missing and never half there. Of the versions before, the last one is kept.
   - Only one installation is at work on a host at a time; others wait.
+  - Where a rollout (C(hooks-rollout/) in the store) includes this host, its manifest takes the place of the scheduled
+    one. When the rollout is aborted, the host goes back to what is scheduled; a hook that is not scheduled is removed.
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
   - p2fleet.hooks.configuration
@@ -86,6 +88,11 @@ options:
       - By default that is an error, because lost data, or a token that may not read C(hooks/), looks the same.
     type: bool
     default: false
+  node:
+    description:
+      - The name of this host, by which rollouts choose it.
+      - If it is not set, the value in the configuration file is used, and without one its host name.
+    type: str
   max_unpacked_size:
     description:
       - No artifact may be larger than this, neither packed nor unpacked; bytes, or with a unit such as V(64M).
@@ -142,6 +149,12 @@ overridden:
   type: list
   elements: str
   sample: []
+in_rollout:
+  description: Hooks of which this host is to have the manifest of a rollout, in place of what is scheduled.
+  returned: always, unless nothing could be planned
+  type: list
+  elements: str
+  sample: []
 errors:
   description:
     - Why a hook could not be installed, by hook or key. The others are installed all the same, and then the task fails.
@@ -154,12 +167,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.options import CONFIGURATION, ROOT, STORE
+from ansible_collections.p2fleet.hooks.plugins.module_utils.options import CONFIGURATION, NODE, ROOT, STORE
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import install
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import hook_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import Layout
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.node_status import own_node
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.store.options import open_store
 
 GLOBAL = "global"
@@ -173,12 +187,16 @@ def make_plan(params: dict[str, Any], layout: Layout) -> install.InstallPlan:
                     f"{option} is given, which is for one hook; set state to present, absent or handed_back"
                 )
         events = params["events"] and [None if event == GLOBAL else event for event in params["events"]]
-        return install.plan_scheduled(layout, open_store(params), events=events, allow_empty=params["allow_empty"])
+        return install.plan_scheduled(
+            layout, open_store(params), node=own_node(params["node"]), events=events, allow_empty=params["allow_empty"]
+        )
     key, manifest = hook_of(params)
     if params["state"] == "absent":
         return install.plan_absent(layout, key)
     if params["state"] == "handed_back":
-        return install.plan_hand_back(layout, open_store(params), key, allow_empty=params["allow_empty"])
+        return install.plan_hand_back(
+            layout, open_store(params), key, node=own_node(params["node"]), allow_empty=params["allow_empty"]
+        )
     if manifest is None:
         raise ManifestError(f"{key}: has no manifest; give one, or another state")
     return install.plan_present(layout, key, manifest)
@@ -197,6 +215,7 @@ def result_of(plan: install.InstallPlan, actions: list[install.Action], errors: 
             for action in actions
         ],
         "overridden": [str(key) for key in plan.overridden],
+        "in_rollout": [str(key) for key in plan.in_rollout],
         "errors": {key: str(error) for key, error in errors.items()},
         "diff": [
             {
@@ -247,6 +266,7 @@ def main() -> None:
             "allow_empty": {"type": "bool", "default": False},
             "max_unpacked_size": {"type": "bytes", "default": "256M"},
             **CONFIGURATION,
+            **NODE,
             **ROOT,
             **STORE,
         },

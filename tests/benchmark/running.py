@@ -125,7 +125,7 @@ def installed_hooks(root: Path, hook: str, count: int, body: str | None = None) 
     schedule.apply(store, schedule.plan(store, pods))
     layout = Layout(str(root))
     with install.lock(layout):
-        errors = install.apply(layout, install.plan_scheduled(layout, store), store)[1]
+        errors = install.apply(layout, install.plan_scheduled(layout, store, node="node1"), store)[1]
     if errors:
         sys.exit(f"hooks could not be installed: {errors}")
     return root

@@ -20,6 +20,7 @@ from p2hooks.errors import HookError
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
 from p2hooks.manifest import PodManifest, from_mapping
+from p2hooks.rollout_record import Cohort, Limits, Rollout
 from p2hooks.store import ABSENT, Change
 from p2hooks.store.directory import DirectoryStore
 
@@ -76,6 +77,12 @@ class Host:
     def schedule(self, key: HookKey, pod: PodManifest | None) -> None:
         schedule.apply(self.store, schedule.plan(self.store, {key: pod}))
 
+    def roll_out(self, key: HookKey, pod: PodManifest, *nodes: str, percent: float = 0.0) -> None:
+        """Let these hosts, and so many of all, have ``pod`` in place of what is scheduled."""
+        moment = "2026-01-31T12:00:00.000Z"
+        rollout = Rollout(key, pod, Cohort(nodes, percent), Limits(), None, "alice", moment, moment)
+        self.put(rollout.store_key, rollout.encode())
+
     def put(self, store_key: str, value: bytes | None) -> None:
         """Write a key of the store without the checks of scheduling."""
         entry = self.store.get(store_key)
@@ -84,7 +91,7 @@ class Host:
     def reconcile(self, **options: Any) -> tuple[list[str], dict[str, HookError]]:
         """Have what is scheduled; return what was done, such as ``install before_install/a``, and the errors."""
         with install.lock(self.layout):
-            return self._apply(install.plan_scheduled(self.layout, self.store, **options))
+            return self._apply(install.plan_scheduled(self.layout, self.store, **{"node": "node1", **options}))
 
     def present(self, key: HookKey, pod: PodManifest) -> tuple[list[str], dict[str, HookError]]:
         with install.lock(self.layout):
@@ -96,7 +103,8 @@ class Host:
 
     def hand_back(self, key: HookKey, *, allow_empty: bool = False) -> tuple[list[str], dict[str, HookError]]:
         with install.lock(self.layout):
-            return self._apply(install.plan_hand_back(self.layout, self.store, key, allow_empty=allow_empty))
+            plan = install.plan_hand_back(self.layout, self.store, key, node="node1", allow_empty=allow_empty)
+            return self._apply(plan)
 
     def runs(self, event: str | None = "before_install") -> dict[str, str]:
         """Return what would run: the name of each entry, and what it says, or ``dangling``."""

@@ -121,7 +121,7 @@ def test_installing_again_changes_nothing_and_touches_nothing(host: Host) -> Non
     host.schedule(A, host.pod("a", "2"))
     host.reconcile()
     before = host.identity()
-    plan = install.plan_scheduled(host.layout, host.store)
+    plan = install.plan_scheduled(host.layout, host.store, node="node1")
     assert plan == install.InstallPlan(scheduled=plan.scheduled)
     assert host.reconcile() == ([], {})
     assert host.identity() == before
@@ -171,7 +171,7 @@ def test_a_record_of_an_earlier_engine_will_do_until_the_next_installation(host:
 
 def test_planning_writes_nothing(host: Host) -> None:
     host.schedule(A, host.pod("a", "1"))
-    plan = install.plan_scheduled(host.layout, host.store)
+    plan = install.plan_scheduled(host.layout, host.store, node="node1")
     assert [(action.kind, action.key, action.before) for action in plan.actions] == [("install", A, "")]
     assert not host.root.exists()
 
@@ -195,7 +195,7 @@ def test_a_plan_shows_the_manifest_before_and_after(host: Host) -> None:
     host.schedule(A, one)
     host.reconcile()
     host.schedule(A, two)
-    [action] = install.plan_scheduled(host.layout, host.store).actions
+    [action] = install.plan_scheduled(host.layout, host.store, node="node1").actions
     assert action.manifest is not None
     assert (action.kind, action.before, action.manifest.text) == ("upgrade", one.text, two.text)
 
@@ -305,10 +305,10 @@ def test_an_artifact_may_lie_in_the_store(host: Host) -> None:
     pod = host.pod("a", "1")
     schedule.apply(host.store, schedule.plan(host.store, {A: pod}, upload_artifacts=True))
     shutil.rmtree(host.artifacts)
-    plan = install.plan_scheduled(host.layout, host.store)
+    plan = install.plan_scheduled(host.layout, host.store, node="node1")
     assert plan.needs_store
     assert host.reconcile() == (["install before_install/a"], {})
-    assert not install.plan_scheduled(host.layout, host.store).needs_store
+    assert not install.plan_scheduled(host.layout, host.store, node="node1").needs_store
 
 
 def test_global_and_typed_hooks_of_the_same_id_live_side_by_side(host: Host) -> None:
@@ -379,7 +379,7 @@ class TestEmptyStore:
         before = installed.identity()
         away = DirectoryStore(str(tmp_path / "away"))
         with pytest.raises(StoreUnavailable):
-            install.plan_scheduled(installed.layout, away, allow_empty=True)
+            install.plan_scheduled(installed.layout, away, node="node1", allow_empty=True)
         assert installed.identity() == before
 
     def test_is_fine_where_nothing_from_it_is_installed(self, host: Host) -> None:
@@ -405,7 +405,7 @@ class TestLocalHook:
     def test_stands_in_front_of_the_scheduled_one(self, overridden: Host) -> None:
         before = overridden.identity()
         overridden.schedule(A, overridden.pod("a", "2"))
-        plan = install.plan_scheduled(overridden.layout, overridden.store)
+        plan = install.plan_scheduled(overridden.layout, overridden.store, node="node1")
         assert (plan.actions, plan.errors, plan.overridden) == ([], {}, [A])
         assert overridden.reconcile() == ([], {})
         assert overridden.identity() == before

@@ -173,7 +173,7 @@ def test_an_artifact_may_not_be_larger_than_is_allowed(host: Host) -> None:
 def test_an_artifact_in_the_store_needs_the_store(host: Host) -> None:
     schedule.apply(host.store, schedule.plan(host.store, {A: host.pod("a", "1")}, upload_artifacts=True))
     with install.lock(host.layout):
-        plan = install.plan_scheduled(host.layout, host.store)
+        plan = install.plan_scheduled(host.layout, host.store, node="node1")
         dummy, errors = install.apply(host.layout, plan)
     assert "lies in the store; give the store's options" in only(errors)
 
@@ -407,9 +407,9 @@ def test_a_script_that_the_new_version_drops_is_unlinked_before_it_vanishes(
     seen: list[Any] = []
     switch = PodHome.switch
 
-    def watched(home: PodHome, pod: PodManifest, origin: str) -> None:
+    def watched(home: PodHome, pod: PodManifest, origin: str, **options: Any) -> None:
         seen.append(sorted(host.runs()))
-        switch(home, pod, origin)
+        switch(home, pod, origin, **options)
         seen.append(sorted(host.runs().items()))
 
     monkeypatch.setattr(PodHome, "switch", watched)

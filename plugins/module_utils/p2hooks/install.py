@@ -14,17 +14,18 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from . import disk, exec_links, manifest
+from . import disk, exec_links
 from .errors import ArtifactError, HookError, LayoutError, LinkTaken, ManifestError, StoreError
 from .events import EVENTS
 from .extraction import extract_archive
 from .fetch import fetch
-from .hook_key import SCHEDULE_PREFIX, HookKey
+from .hook_key import HookKey
 from .install_record import ORIGIN_LOCAL, ORIGIN_STORE
 from .layout import Layout
 from .manifest import Launchable, PodManifest
 from .pod_home import DIGEST_FILE, PodHome
 from .store.base import Entry, Store
+from .wanted import Wanted, wanted_hooks
 
 #: An artifact may not unpack to more than this, in bytes, unless the caller says otherwise.
 DEFAULT_MAX_UNPACKED_BYTES = 256 * 1024 * 1024
@@ -48,6 +49,8 @@ class Action:
     manifest: PodManifest | None = None
     #: Where the hook comes from afterwards: ``store`` or ``local``.
     origin: str = ORIGIN_STORE
+    #: Whether it is a rollout alone that brings the hook here, since it is not scheduled.
+    only_in_rollout: bool = False
 
 
 @dataclass
@@ -56,8 +59,10 @@ class InstallPlan:
 
     actions: list[Action] = field(default_factory=list)
     errors: dict[str, HookError] = field(default_factory=dict)
-    #: The SHA of the manifest that the store schedules, by hook.
+    #: The SHA of the manifest that the store wants this host to have, by hook.
     scheduled: dict[HookKey, str] = field(default_factory=dict)
+    #: The hooks whose manifest for this host is that of a rollout.
+    in_rollout: list[HookKey] = field(default_factory=list)
     #: Scheduled hooks that a local one stands in front of.
     overridden: list[HookKey] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -67,31 +72,6 @@ class InstallPlan:
         """Whether an artifact may have to be read from the store."""
         pods = [action.manifest for action in self.actions if action.manifest]
         return any(launchable.location.startswith("store:") for pod in pods for launchable in pod.launchables)
-
-
-def scheduled_hooks(
-    store: Store, entries: Mapping[str, Entry] | None = None
-) -> tuple[dict[HookKey, PodManifest], dict[str, HookError]]:
-    """Return what ``store`` schedules: the manifests, and, by key, what is wrong with those that cannot be used.
-
-    Args:
-        entries: what is under ``hooks/`` there; it is read where this is None.
-
-    Raises:
-        StoreError: the store could not be read.
-    """
-    hooks: dict[HookKey, PodManifest] = {}
-    errors: dict[str, HookError] = {}
-    for store_key, entry in (store.read(SCHEDULE_PREFIX) if entries is None else entries).items():
-        try:
-            key = HookKey.from_store_key(store_key)
-            pod = manifest.parse(entry.value, f"{store.name}: {store_key}")
-            if pod.id != key.id:
-                raise ManifestError(f"{store.name}: {store_key}: the manifest's id is {pod.id}; it must be the key's")
-            hooks[key] = pod
-        except ManifestError as error:
-            errors[store_key] = error
-    return hooks, errors
 
 
 def installed_hooks(layout: Layout) -> dict[HookKey, PodHome]:
@@ -104,44 +84,53 @@ def plan_scheduled(
     layout: Layout,
     store: Store,
     *,
+    node: str,
     entries: Mapping[str, Entry] | None = None,
+    rollouts: Mapping[str, Entry] | None = None,
     events: Collection[str | None] | None = None,
     allow_empty: bool = False,
 ) -> InstallPlan:
     """Plan what makes this host have what ``store`` schedules. Only hooks that came from the store are touched.
 
+    Where a rollout includes this host, its manifest takes the place of the one that is scheduled.
+
     Args:
+        node: the name of this host.
         entries: what is under ``hooks/`` in the store; it is read where this is None.
+        rollouts: what is under ``hooks-rollout/``; it is read where this is None.
         events: look at the hooks of these events only (None in it stands for global hooks); all, where it is None.
         allow_empty: believe a store in which nothing at all is scheduled, though hooks from it are installed here.
 
     Raises:
         StoreError: the store could not be read, or it is empty and ``allow_empty`` is not set.
     """
-    scheduled, errors = scheduled_hooks(store, entries)
-    installed = {key: home for key, home in installed_hooks(layout).items() if _origin(home) == ORIGIN_STORE}
-    gone = [key for key in installed if key not in scheduled and key.store_key not in errors]
-    if gone and not scheduled and not allow_empty:
+    wanted = wanted_hooks(store, node, entries=entries, rollouts=rollouts)
+    homes = installed_hooks(layout).items()
+    installed = {key: record for key, home in homes if (record := home.record()) and record.origin == ORIGIN_STORE}
+    gone = [key for key in installed if key not in wanted.hooks and not wanted.obstacle(key)]
+    # What was never scheduled is no sign of lost data: its rollout was aborted.
+    lost = [key for key in gone if not installed[key].only_in_rollout]
+    if lost and wanted.schedules_nothing and not allow_empty:
         raise StoreError(
-            f"{store.name}: nothing is scheduled, but hooks from there are installed on this host ({len(gone)}). "
+            f"{store.name}: nothing is scheduled, but hooks from there are installed on this host ({len(lost)}). "
             "Nothing was removed, since lost data, or a token that may not read hooks/, looks the same; "
             "check the store and the token, and set allow_empty if no hook is to remain"
         )
-    result = InstallPlan(errors=errors, scheduled={key: pod.sha for key, pod in scheduled.items()})
-    if not scheduled and not errors:
+    result = _plan_of(wanted)
+    if not wanted.hooks and not wanted.errors:
         result.warnings.append(f"{store.name}: nothing is scheduled; a token that may not read hooks/ looks the same")
     links = _LinksOnDisk(layout)
-    for key, pod in scheduled.items():
+    for key, pod in wanted.hooks.items():
         if events is not None and key.event not in events:
             continue
         home = PodHome(layout, key)
         if _origin(home) == ORIGIN_LOCAL:
             result.overridden.append(key)
         else:
-            _plan_present(result, layout, links, home, pod, ORIGIN_STORE)
+            _plan_present(result, layout, links, home, pod, ORIGIN_STORE, key in wanted.only_in_rollout)
     for key in gone:
         if events is None or key.event in events:
-            result.actions.append(Action(REMOVE, key, installed[key].manifest_text()))
+            result.actions.append(Action(REMOVE, key, PodHome(layout, key).manifest_text()))
     return result
 
 
@@ -173,29 +162,35 @@ def plan_absent(layout: Layout, key: HookKey) -> InstallPlan:
     return result
 
 
-def plan_hand_back(layout: Layout, store: Store, key: HookKey, *, allow_empty: bool = False) -> InstallPlan:
+def plan_hand_back(layout: Layout, store: Store, key: HookKey, *, node: str, allow_empty: bool = False) -> InstallPlan:
     """Plan what puts the scheduled hook in the place of the local ``key``, or removes it where none is scheduled.
 
+    Where a rollout includes this host, its manifest takes the place of the one that is scheduled.
+
     Args:
+        node: the name of this host.
         allow_empty: believe a store in which nothing at all is scheduled.
 
     Raises:
         StoreError: the store could not be read, or it is empty and ``allow_empty`` is not set.
         ManifestError: what the store schedules in its place is no valid manifest.
     """
-    scheduled, errors = scheduled_hooks(store)
-    if key.store_key in errors:
-        raise errors[key.store_key]
+    wanted = wanted_hooks(store, node)
+    obstacle = wanted.obstacle(key)
+    if obstacle:
+        raise obstacle
+    pod = wanted.hooks.get(key)
     home = PodHome(layout, key)
-    result = InstallPlan()
+    result = _plan_of(wanted)
+    result.errors = {}  # of other hooks
     if _origin(home) == ORIGIN_LOCAL:
-        pod = scheduled.get(key)
-        if not scheduled and not allow_empty:
+        if not wanted.hooks and not allow_empty:
             raise StoreError(
                 f"{store.name}: nothing is scheduled, so {key} would be removed. It was not, since lost data, "
                 "or a token that may not read hooks/, looks the same; check the store and the token, or set allow_empty"
             )
-        result.actions.append(Action(HAND_BACK if pod else REMOVE, key, home.manifest_text(), pod))
+        kind, only_in_rollout = HAND_BACK if pod else REMOVE, key in wanted.only_in_rollout
+        result.actions.append(Action(kind, key, home.manifest_text(), pod, only_in_rollout=only_in_rollout))
     return result
 
 
@@ -252,8 +247,23 @@ def lock(layout: Layout) -> Iterator[None]:
         yield
 
 
+def _plan_of(wanted: Wanted) -> InstallPlan:
+    return InstallPlan(
+        errors=wanted.errors,
+        scheduled={key: pod.sha for key, pod in wanted.hooks.items()},
+        in_rollout=sorted(wanted.in_rollout, key=str),
+        warnings=list(wanted.warnings),
+    )
+
+
 def _plan_present(
-    result: InstallPlan, layout: Layout, links: _LinksOnDisk, home: PodHome, pod: PodManifest, origin: str
+    result: InstallPlan,
+    layout: Layout,
+    links: _LinksOnDisk,
+    home: PodHome,
+    pod: PodManifest,
+    origin: str,
+    only_in_rollout: bool = False,
 ) -> None:
     try:
         with disk.errors_as_layout_errors(f"looking at what is installed of {home.key}"):
@@ -262,11 +272,13 @@ def _plan_present(
                 kind = INSTALL
             elif record.manifest_sha != pod.sha or record.origin != origin:
                 kind = UPGRADE
-            elif home.is_as_wanted(pod, origin) and links.of(home) == exec_links.wanted_links(layout, home, pod):
+            elif home.is_as_wanted(pod, origin, only_in_rollout=only_in_rollout) and (
+                links.of(home) == exec_links.wanted_links(layout, home, pod)
+            ):
                 return
             else:
                 kind = REPAIR
-            result.actions.append(Action(kind, home.key, home.manifest_text(), pod, origin))
+            result.actions.append(Action(kind, home.key, home.manifest_text(), pod, origin, only_in_rollout))
     except (ArtifactError, LayoutError) as error:
         result.errors[str(home.key)] = error
 
@@ -296,7 +308,7 @@ def _install(layout: Layout, action: Action, pod: PodManifest, store: Store | No
     exec_links.check_names(layout, home, wanted)
     # First, or a run in between would find links to scripts that the new version no longer has.
     exec_links.unlink(layout, action.key, wanted)
-    home.switch(pod, action.origin)
+    home.switch(pod, action.origin, only_in_rollout=action.only_in_rollout)
     exec_links.link(layout, action.key, wanted)
     home.prune(pod)
 

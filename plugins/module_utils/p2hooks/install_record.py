@@ -8,6 +8,7 @@ It is written last, so it says what is really there. It holds one fact a line::
     origin store
     manifest 5b0c...                    the manifest's SHA
     launchable ensure_user 3f2a...      a launchable and its version
+    rollout only                        it is not scheduled, a rollout alone has brought it here
     term_after 10.0                     the hook's own time limits in seconds, where its manifest sets them
     env POD_ID users                    a variable of the pod
     launchable_env ensure_user A x      a variable of a launchable
@@ -36,7 +37,9 @@ FILE_NAME = "installed"
 class InstallRecord:
     """What is installed in one pod home."""
 
-    __slots__ = ("env", "kill_after", "launchable_env", "manifest_sha", "origin", "term_after", "versions")
+    __slots__ = (
+        "env", "kill_after", "launchable_env", "manifest_sha", "only_in_rollout", "origin", "term_after", "versions",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +50,8 @@ class InstallRecord:
         kill_after: float | None = None,
         env: dict[str, str] | None = None,
         launchable_env: dict[str, dict[str, str]] | None = None,
+        *,
+        only_in_rollout: bool = False,
     ) -> None:
         self.origin = origin
         self.manifest_sha = manifest_sha
@@ -59,11 +64,14 @@ class InstallRecord:
         self.env = env or {}
         #: Those of each launchable.
         self.launchable_env = launchable_env or {}
+        #: Whether the hook goes with its rollout, since it is not scheduled.
+        self.only_in_rollout = only_in_rollout
 
     def encode(self) -> bytes:
         """Return the file's content."""
         lines = [f"origin {self.origin}", f"manifest {self.manifest_sha}"]
         lines += [f"launchable {name} {version}" for name, version in sorted(self.versions.items())]
+        lines += ["rollout only"] if self.only_in_rollout else []
         limits = (("term_after", self.term_after), ("kill_after", self.kill_after))
         lines += [f"{name} {limit!r}" for name, limit in limits if limit is not None]
         lines += [f"env {name} {_escaped(value)}" for name, value in sorted(self.env.items())]
@@ -98,6 +106,8 @@ def decode(content: bytes) -> InstallRecord | None:
         elif kind == "launchable":
             name, dummy, version = value.partition(" ")
             record.versions[name] = version
+        elif kind == "rollout":
+            record.only_in_rollout = value == "only"
         elif kind in ("term_after", "kill_after"):
             setattr(record, kind, _limit(value))
         elif kind in ("env", "launchable_env"):

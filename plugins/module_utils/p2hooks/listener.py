@@ -218,7 +218,7 @@ class Listener:
         layout, store = self._settings.layout, self._settings.store
         with disk.errors_as_layout_errors("looking at what is installed"), install.lock(layout):
             try:
-                plan = install.plan_scheduled(layout, store, entries=self._hooks.entries)
+                plan = install.plan_scheduled(layout, store, node=self._settings.node, entries=self._hooks.entries)
             except StoreError:  # it was emptied, and whoever fills it again does not do so all at once
                 self._hooks.distrust()
                 raise

@@ -17,6 +17,7 @@ from .errors import HookError, ManifestError, shown
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install import installed_hooks
 from .layout import Layout
+from .rollout_record import ROLLOUT_PREFIX
 from .store.base import ABSENT, Change, Store
 
 #: Reports lie under this prefix of the store, one for each host.
@@ -41,6 +42,15 @@ def check_node(node: str) -> str:
             f"node is {shown(node)}; give the name of this host, without '/' and not beginning with a dot"
         )
     return node
+
+
+def own_node(node: str | None) -> str:
+    """Return the name that this host goes by: ``node`` where that is given, else its host name.
+
+    Raises:
+        ManifestError: it cannot be the name of a host, see :func:`check_node`.
+    """
+    return check_node(node or os.uname().nodename)
 
 
 class NodeStatus:
@@ -88,7 +98,7 @@ class NodeStatus:
 
         Args:
             now: seconds since 1970.
-            scheduled: the SHA of the manifest that the store schedules, by hook.
+            scheduled: the SHA of the manifest that the store wants this host to have, by hook.
             errors: why a hook could not be installed, by its key, in the store or as hooks are called.
             error: what is wrong with the host as a whole.
 
@@ -128,7 +138,7 @@ class NodeStatus:
                 counted[str(key)] = Counted(key.event, key.id, record.manifest_sha, installed)
             outcomes = self._outcomes.count(counted.values())
         wanted = {str(key): sha for key, sha in scheduled.items()}
-        reasons = {name.removeprefix(SCHEDULE_PREFIX): str(error)[:_MAX_ERROR] for name, error in errors.items()}
+        reasons = {_hook_name(name): str(error)[:_MAX_ERROR] for name, error in errors.items()}
         return {
             name: {
                 **hooks.get(name, _NOT_INSTALLED),
@@ -138,6 +148,10 @@ class NodeStatus:
             }
             for name in {*hooks, *reasons, *wanted}
         }
+
+
+def _hook_name(name: str) -> str:
+    return name.removeprefix(SCHEDULE_PREFIX).removeprefix(ROLLOUT_PREFIX)
 
 
 def _decoded(value: bytes) -> tuple[dict[str, Any] | None, float]:

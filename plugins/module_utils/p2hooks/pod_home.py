@@ -61,13 +61,13 @@ class PodHome:
         entry_points = (os.path.join(self.install_dir(launchable), path) for path in launchable.entry_points)
         return all(os.path.exists(path) for path in entry_points)
 
-    def is_as_wanted(self, manifest: PodManifest, origin: str) -> bool:
+    def is_as_wanted(self, manifest: PodManifest, origin: str, *, only_in_rollout: bool = False) -> bool:
         """Tell whether every file, directory and link here is what ``manifest`` from ``origin`` asks for."""
         return (
             all(self.has_artifact(launchable) for launchable in manifest.launchables)
             and all(self._current(each.id) == self._install_link(each) for each in manifest.launchables)
             and all(read_file(path) == content for path, content in self._files(manifest).items())
-            and read_file(self._record_path) == self._record(manifest, origin).encode()
+            and read_file(self._record_path) == self._record(manifest, origin, only_in_rollout).encode()
             and not any(self._strays(manifest))
         )
 
@@ -80,7 +80,7 @@ class PodHome:
             for directory in (home, *(os.path.join(home, name) for name in ("config", "env", "installs"))):
                 disk.clear_temporaries(directory)
 
-    def switch(self, manifest: PodManifest, origin: str) -> None:
+    def switch(self, manifest: PodManifest, origin: str, *, only_in_rollout: bool = False) -> None:
         """Make the unpacked artifacts of ``manifest`` the current ones.
 
         The files come first, then the switch of ``current``, which is one rename for each launchable, and last the
@@ -91,7 +91,8 @@ class PodHome:
         disk.write_files({path: files[path] for path in files if read_file(path) != files[path]}, _PRIVATE)
         for launchable in manifest.launchables:
             self._make_current(launchable)
-        disk.write_file(self._record_path, self._record(manifest, origin).encode(), _PRIVATE)
+        record = self._record(manifest, origin, only_in_rollout)
+        disk.write_file(self._record_path, record.encode(), _PRIVATE)
 
     def prune(self, manifest: PodManifest) -> None:
         """Remove what ``manifest`` no longer needs: all installs but the current and the last one among it."""
@@ -109,7 +110,7 @@ class PodHome:
     def _record_path(self) -> str:
         return os.path.join(self.path, install_record.FILE_NAME)
 
-    def _record(self, manifest: PodManifest, origin: str) -> InstallRecord:
+    def _record(self, manifest: PodManifest, origin: str, only_in_rollout: bool) -> InstallRecord:
         return InstallRecord(
             origin,
             manifest.sha,
@@ -118,6 +119,7 @@ class PodHome:
             manifest.kill_after,
             self._env(manifest),
             {launchable.id: self._launchable_env(launchable) for launchable in manifest.launchables},
+            only_in_rollout=only_in_rollout,
         )
 
     def _config_paths(self, manifest: PodManifest) -> tuple[str, str]:

@@ -9,15 +9,16 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .. import bin2pod, bundle, install, run_command, schedule, strict_yaml
+from .. import bin2pod, bundle, install, run_command, schedule, strict_yaml, wanted
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
 from ..errors import shown
 from ..event_hooks import hooks_of, would_run
-from ..hook_key import SCHEDULE_PREFIX, HookKey
+from ..hook_key import HookKey
 from ..hook_options import hook_of
 from ..ids import check_id
 from ..layout import Layout
 from ..manifest import PodManifest
+from ..node_status import own_node
 from ..store import Store
 from ..store.options import open_store
 from . import audit, output
@@ -101,6 +102,8 @@ def _list(options: argparse.Namespace) -> Answer:
         hooks = [hook for hook in hooks if hook["event"] == options.event]
     columns = ("event", "id", "version", "state") if options.scheduled else ("event", "id", "version", "origin")
     rows = [[hook["event"] or "(global)", *(hook[name] or "" for name in columns[1:])] for hook in hooks]
+    for hook, row in zip(hooks, rows):
+        row[-1] += ", in rollout" if hook.get("in_rollout") else ""
     nothing = (
         "no hook is scheduled, and none from the store is here" if options.scheduled else "no hook is installed here"
     )
@@ -139,8 +142,9 @@ _STATES = {
 
 def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, Any]]:
     store = _store(options)
-    scheduled = install.scheduled_hooks(store)[0]
-    plan = install.plan_scheduled(layout, store, allow_empty=True)
+    node = own_node(options.node)
+    scheduled = wanted.wanted_hooks(store, node).hooks
+    plan = install.plan_scheduled(layout, store, node=node, allow_empty=True)
     states = {action.key: _STATES[action.kind] for action in plan.actions}
     states.update(dict.fromkeys(plan.overridden, "a local one is installed instead"))
     hooks = []
@@ -155,11 +159,12 @@ def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, An
                 "version": output.versions(versions),
                 "versions": versions,
                 "manifest_sha": pod.sha if pod else None,
+                "in_rollout": key in plan.in_rollout,
                 "state": f"error: {error}" if error else states.get(key, "installed"),
             }
         )
     for store_key, error in plan.errors.items():  # no valid manifest, or no valid key
-        event, dummy, hook_id = store_key[len(SCHEDULE_PREFIX) :].rpartition("/")
+        event, dummy, hook_id = store_key.partition("/")[2].rpartition("/")
         hooks.append(
             {
                 "event": event or None,
@@ -167,6 +172,7 @@ def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, An
                 "version": "",
                 "versions": {},
                 "manifest_sha": None,
+                "in_rollout": False,
                 "state": f"error: {error}",
             }
         )
@@ -229,12 +235,14 @@ def _install(options: argparse.Namespace) -> Answer:
             for action in actions
         ],
         "overridden": [str(key) for key in plan.overridden],
+        "in_rollout": [str(key) for key in plan.in_rollout],
         "errors": {key: str(error) for key, error in errors.items()},
     }
     lines = [
         f"would {action.kind.replace('_', ' ')} {action.key}" if options.check else f"{_DONE[action.kind]} {action.key}"
         for action in actions
     ]
+    lines = [f"{line}, in rollout" if action.key in plan.in_rollout else line for line, action in zip(lines, actions)]
     lines += [f"left {key} alone: a local hook stands in front of the scheduled one" for key in plan.overridden]
     if not lines and not errors:
         lines = ["nothing to change"]
@@ -256,14 +264,16 @@ def _install_planner(options: argparse.Namespace, layout: Layout) -> Callable[[]
                 f"{shown(options.hook)} is given, but not what to do with it; add --local, --absent or --hand-back"
             )
         events = options.events or None
-        return lambda: install.plan_scheduled(layout, _store(options), events=events, allow_empty=options.allow_empty)
+        return lambda: install.plan_scheduled(
+            layout, _store(options), node=own_node(options.node), events=events, allow_empty=options.allow_empty
+        )
     if options.hook is None or len(options.events) != 1:
         raise UsageError("--local, --absent and --hand-back need one HOOK, and one --event EVENT or --global")
     key, pod = _hook_named(options.events[0], options.hook, is_manifest=options.state == "present")
     if options.state == "absent":
         return lambda: install.plan_absent(layout, key)
     if pod is None or options.state == "handed_back":
-        return lambda: install.plan_hand_back(layout, _store(options), key)
+        return lambda: install.plan_hand_back(layout, _store(options), key, node=own_node(options.node))
     return lambda: install.plan_present(layout, key, pod)
 
 

@@ -21,7 +21,7 @@ from ..console import Answer, printable
 from ..errors import HookError, LayoutError
 from ..layout import Layout
 from ..listener import Listener, Settings
-from ..node_status import check_node
+from ..node_status import own_node
 from ..store.options import open_store
 
 #: A listener that did not get any further for so many seconds is stuck, and not kept alive any longer. Large artifacts
@@ -47,7 +47,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return Settings(
         layout=layout,
         store=open_store(vars(options)),
-        node=check_node(options.node or os.uname().nodename),
+        node=own_node(options.node),
         audit_log=options.audit_log,
         reconcile_every=options.reconcile_every,
         report_every=options.report_every,

@@ -144,6 +144,7 @@ def _list_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--scheduled", action="store_true", help="what the store schedules, and how this host differs")
     what.add_argument("--pod", metavar="POD_ID", type=_given, help="what would run for this pod; needs --event")
     parser.add_argument("--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {_EVENTS}")
+    _add_node(parser)
     _add_root(parser)
     _add_store(parser)
 
@@ -178,12 +179,13 @@ def _install_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add_max_unpacked_size(parser)
     _add_check(parser, diff=True)
+    _add_node(parser)
     _add_root(parser)
     _add_store(parser)
 
 
 def _listen_options(parser: argparse.ArgumentParser) -> None:
-    _add(parser, "node", "NAME", "the name of this host (default: its host name)")
+    _add_node(parser)
     _add(parser, "reconcile_every", "SECONDS", "compare everything after this time, though nothing changed")
     _add(parser, "report_every", "SECONDS", "report what ran at most this often")
     _add(parser, "audit_log", "FILE", "where runs are recorded, as JSON lines")
@@ -308,6 +310,10 @@ def _add_max_unpacked_size(parser: argparse.ArgumentParser) -> None:
         "--max-unpacked-size", metavar="SIZE", type=_size, default=DEFAULT_MAX_UNPACKED_BYTES,
         help="no artifact may be larger; bytes, or with a unit such as 64M (default: 256M)",
     )  # fmt: skip
+
+
+def _add_node(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "node", "NAME", "the name of this host (default: its host name)")
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
