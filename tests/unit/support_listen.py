@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from p2hooks.errors import StoreConflict
+from p2hooks.hook_key import SCHEDULE_PREFIX
 from p2hooks.listener import Listener, Settings
 from p2hooks.node_status import STATUS_PREFIX
+from p2hooks.rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout
 from p2hooks.store import ABSENT, Change, Entry, Snapshot, Store
-from support_host import Host
+from support_host import Host, typed
 
 #: When the world begins, in seconds since 1970.
 BEGIN = 1_800_000_000.0
@@ -94,44 +96,50 @@ class ScriptedStore(Store):
     def __init__(self, world: World) -> None:
         self._world = world
         self.index = 10
-        #: That of ``hooks/``.
-        self.hooks_index = 10
+        #: That of each prefix that can be waited for.
+        self.indexes = {SCHEDULE_PREFIX: 10, ROLLOUT_PREFIX: 10}
         self.keys: dict[str, Entry] = {}
         #: What to answer to the next requests that may wait, each at once, before answering truly.
         self.script: list[Snapshot | Exception] = []
+        #: The same for requests about rollouts.
+        self.rollout_script: list[Snapshot | Exception] = []
         #: The same for requests that are to be answered at once anyway.
         self.second_reads: list[Snapshot | Exception] = []
         self.asked: list[Asked] = []
+        self.asked_of_rollouts: list[Asked] = []
         self.commits: list[float] = []
         self.commit_errors: list[Exception] = []
 
     def put(self, key: str, value: bytes | None) -> None:
         self.index += 1
-        if key.startswith("hooks/"):
-            self.hooks_index = self.index
+        for prefix in self.indexes:
+            if key.startswith(prefix):
+                self.indexes[prefix] = self.index
         if value is None:
             del self.keys[key]
         else:
             self.keys[key] = Entry(value, self.index)
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(self.read("hooks/"), self.hooks_index)
+    def snapshot(self, prefix: str = SCHEDULE_PREFIX) -> Snapshot:
+        return Snapshot(self.read(prefix), self.indexes[prefix])
 
     def read(self, prefix: str) -> dict[str, Entry]:
         return {key: self.keys[key] for key in sorted(self.keys) if key.startswith(prefix)}
 
     def wait(self, prefix: str, index: int, seconds: float) -> Snapshot:
-        assert prefix == "hooks/"
+        is_hooks = prefix == SCHEDULE_PREFIX
         if seconds == 0:
-            return _said(self.second_reads.pop(0)) if self.second_reads else self.snapshot()
+            return _said(self.second_reads.pop(0)) if is_hooks and self.second_reads else self.snapshot(prefix)
         until = self._world.waits_until
         if until is None:
-            self.asked.append(Asked(self._world.time, index, seconds))
+            asked = self.asked if is_hooks else self.asked_of_rollouts
+            asked.append(Asked(self._world.time, index, seconds))
             until = self._world.time + seconds
-        if self.script:
-            return _said(self.script.pop(0))
-        if self.hooks_index > index or index == 0 or self._world.time >= until:
-            return self.snapshot()
+        script = self.script if is_hooks else self.rollout_script
+        if script:
+            return _said(script.pop(0))
+        if self.indexes[prefix] > index or index == 0 or self._world.time >= until:
+            return self.snapshot(prefix)
         raise Waiting(until)
 
     def get(self, key: str) -> Entry | None:
@@ -184,6 +192,15 @@ class Listening:
 
     def put(self, pod_id: str, value: bytes | None) -> None:
         self.store.put(f"hooks/before_install/{pod_id}", value)
+
+    def roll_out(self, pod_id: str, version: str, *nodes: str) -> None:
+        """Have these hosts take a version of a hook; ``node1`` is the one that listens."""
+        key, pod, moment = typed(pod_id), self.host.pod(pod_id, version), "2026-01-31T12:00:00.000Z"
+        rollout = Rollout(key, pod, Cohort(nodes), Limits(), None, "alice", moment, moment)
+        self.store.put(rollout.store_key, rollout.encode())
+
+    def end_rollout(self, pod_id: str) -> None:
+        self.store.put(f"hooks-rollout/before_install/{pod_id}", None)
 
     def run(self, seconds: float) -> list[str]:
         """Let time pass; return the lines of the journal that this brings."""

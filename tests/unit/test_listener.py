@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from p2hooks import install
 from p2hooks.errors import LayoutError, StoreDenied, StoreUnavailable
+from p2hooks.hook_key import SCHEDULE_PREFIX
 from p2hooks.sd_notify import ERROR, INFO, NOTICE, WARNING
 from p2hooks.store import Snapshot
 from p2hooks.store.watch import DOUBT_FOR
@@ -146,7 +147,8 @@ def test_a_store_that_answers_at_once_without_anything_new_is_not_asked_all_the_
 
 def lose_data(listening: Listening) -> None:
     """Let the store be empty, as after a restart without its data."""
-    listening.store.index = listening.store.hooks_index = 1
+    listening.store.index = 1
+    listening.store.indexes = dict.fromkeys(listening.store.indexes, 1)
     listening.store.keys.clear()
 
 
@@ -177,7 +179,7 @@ def test_what_is_missing_after_the_index_went_back_is_removed_only_later(listeni
     listening.run(1)
 
     def restore() -> None:
-        listening.store.index = listening.store.hooks_index = 5
+        listening.store.index = listening.store.indexes[SCHEDULE_PREFIX] = 5
         listening.store.keys.clear()
         listening.store.keys["hooks/before_install/a"] = old
 
@@ -196,7 +198,7 @@ def test_an_index_that_goes_back_with_nothing_missing_means_nothing(listening: L
     before = listening.store.snapshot()
 
     def forget() -> None:
-        listening.store.hooks_index = 3
+        listening.store.indexes[SCHEDULE_PREFIX] = 3
         listening.store.script.append(Snapshot(before.entries, 3))
 
     listening.later(10, forget)
@@ -215,7 +217,7 @@ def test_a_removal_needs_a_second_read_that_agrees(listening: Listening) -> None
 
     def change_twice() -> None:
         listening.store.script.append(part)
-        listening.store.hooks_index += 2
+        listening.store.indexes[SCHEDULE_PREFIX] += 2
 
     listening.later(10, change_twice)
     assert listening.run(11) == [
@@ -463,7 +465,7 @@ def test_a_reload_changes_the_store(listening: Listening) -> None:
     listening.run(1)
     other = ScriptedStore(listening.world)
     other.keys = dict(listening.store.keys)
-    other.index = other.hooks_index = 5
+    other.index = other.indexes[SCHEDULE_PREFIX] = 5
     listening.listener.reload(listening.settings(other, reconcile_every=60.0))
     b = listening.host.pod("b", "1").text.encode()
     listening.later(20, lambda: other.put("hooks/before_install/b", b))

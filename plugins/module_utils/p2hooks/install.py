@@ -49,7 +49,7 @@ class Action:
     manifest: PodManifest | None = None
     #: Where the hook comes from afterwards: ``store`` or ``local``.
     origin: str = ORIGIN_STORE
-    #: Whether it is a rollout alone that brings the hook here, since it is not scheduled.
+    #: Whether it is a rollout alone that brings the hook here, or had brought it, since it is not scheduled.
     only_in_rollout: bool = False
 
 
@@ -130,7 +130,8 @@ def plan_scheduled(
             _plan_present(result, layout, links, home, pod, ORIGIN_STORE, key in wanted.only_in_rollout)
     for key in gone:
         if events is None or key.event in events:
-            result.actions.append(Action(REMOVE, key, PodHome(layout, key).manifest_text()))
+            before, only_in_rollout = PodHome(layout, key).manifest_text(), installed[key].only_in_rollout
+            result.actions.append(Action(REMOVE, key, before, only_in_rollout=only_in_rollout))
     return result
 
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeping a host's hooks as the store schedules them, for as long as this runs; docs/listener.md explains it.
 
-One thread waits for the store (:mod:`.store.watch`), another one, that of :meth:`Listener.run`, does all the rest. It
-may be ended at any moment: installing is safe against that.
+Two threads wait for the store (:mod:`.store.watch`), one for what is scheduled and one for rollouts; another one, that
+of :meth:`Listener.run`, does all the rest. It may be ended at any moment: installing is safe against that.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 
 from . import disk, install
 from .audit.counting import OutcomeCounter
-from .errors import HookError, StoreError
+from .errors import HookError, StoreDenied, StoreError
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install import InstallPlan
 from .layout import Layout
 from .node_status import NodeStatus
+from .rollout_record import ROLLOUT_PREFIX
 from .sd_notify import ERROR, INFO, NOTICE, WARNING
 from .store.base import Snapshot, Store
 from .store.watch import Backoff, Watch
@@ -118,13 +119,16 @@ class Listener:
     def step(self) -> None:
         """Do what is due, then wait for the next thing that happens, and deal with it."""
         self._stepped_at = self._clock()
-        self._hooks.ask(max(1.0, self._reconcile_at - self._clock()))
+        # At first each has to answer once.
+        watches = [each for each in (self._hooks, self._rollouts) if each.entries is None or self._is_ready()]
+        for watch in watches:
+            watch.ask(max(1.0, self._reconcile_at - self._clock()))
         if self._clock() >= self._retry_at:
             self._reconcile()
         if self._clock() >= self._report_at:
             self._report()
         self._tell()
-        due_at = min(self._hooks.due_at(), self._retry_at, self._report_at)
+        due_at = min(self._retry_at, self._report_at, *(watch.due_at() for watch in watches))
         try:
             event = self._inbox.get(timeout=None if due_at == _NEVER else max(0.0, due_at - self._clock()))
         except queue.Empty:
@@ -136,14 +140,19 @@ class Listener:
 
     def _adopt(self, settings: Settings) -> None:
         self._settings = settings
-        self._hooks = Watch(
-            settings.store,
-            SCHEDULE_PREFIX,
-            deliver=lambda watch, outcome: self._inbox.put((watch, outcome)),
-            start=self._start,
-            clock=self._clock,
-            random=self._chance,
+        self._hooks, self._rollouts = (
+            Watch(
+                settings.store,
+                prefix,
+                deliver=lambda watch, outcome: self._inbox.put((watch, outcome)),
+                start=self._start,
+                clock=self._clock,
+                random=self._chance,
+            )
+            for prefix in (SCHEDULE_PREFIX, ROLLOUT_PREFIX)
         )
+        #: A rollout has ended, and :attr:`_hooks` may not have heard yet of what has taken its place.
+        self._has_ended_rollout = False
         self._outcomes.close()
         self._outcomes = OutcomeCounter(settings.audit_log)
         self._node_status = NodeStatus(
@@ -170,18 +179,39 @@ class Listener:
 
     def _take(self, watch: Watch, outcome: Snapshot | Exception) -> None:
         """Deal with the end of a request."""
-        if watch is not self._hooks:  # from before a reload
+        if watch not in (self._hooks, self._rollouts):  # from before a reload
             return
-        failing_since = watch.failing_since
+        failing_since, before = watch.failing_since, watch.entries or {}
         is_changed = watch.take(outcome)
-        if watch.error:
-            self._say("store", WARNING, f"{watch.error}; nothing changes until it answers")
-            return
-        if self._said.pop("store", None):
+        if watch is self._hooks:
+            self._has_ended_rollout = self._has_ended_rollout and watch.error is not None
+        elif before.keys() - (watch.entries or {}):
+            self._has_ended_rollout = True
+        failing = self._failing()
+        if failing:
+            self._say("store", WARNING, f"{failing.error}; nothing changes until it answers")
+        elif self._said.pop("store", None):
             seconds = self._clock() - failing_since
             self._log(NOTICE, f"{self._settings.store.name} answers again, after {seconds:.0f} s")
-        if is_changed or self._clock() >= self._reconcile_at:
+        if self._are_rollouts_denied():
+            self._say("rollouts", WARNING, f"{self._rollouts.error}; no rollout comes to this host until that works")
+        else:
+            self._said.pop("rollouts", None)
+        if watch is not failing and self._is_ready() and (is_changed or self._clock() >= self._reconcile_at):
             self._reconcile()
+
+    def _are_rollouts_denied(self) -> bool:
+        return isinstance(self._rollouts.error, StoreDenied)
+
+    def _failing(self) -> Watch | None:
+        """Return the watch without which nothing can change, if one does not work."""
+        if self._hooks.error:
+            return self._hooks
+        return self._rollouts if self._rollouts.error and not self._are_rollouts_denied() else None
+
+    def _is_ready(self) -> bool:
+        """Tell whether it is known what this host should have: without the rollouts it would be put back meanwhile."""
+        return self._hooks.entries is not None and (self._rollouts.entries is not None or self._are_rollouts_denied())
 
     def _reconcile(self) -> None:
         """Make the host have what was scheduled when the store last answered."""
@@ -217,8 +247,14 @@ class Listener:
         """
         layout, store = self._settings.layout, self._settings.store
         with disk.errors_as_layout_errors("looking at what is installed"), install.lock(layout):
+            entries = self._hooks.entries
+            if self._has_ended_rollout:  # one write may have promoted it as well
+                entries = store.wait(SCHEDULE_PREFIX, 0, 0).entries
+            rollouts = self._rollouts.entries or {}
             try:
-                plan = install.plan_scheduled(layout, store, node=self._settings.node, entries=self._hooks.entries)
+                plan = install.plan_scheduled(
+                    layout, store, node=self._settings.node, entries=entries, rollouts=rollouts
+                )
             except StoreError:  # it was emptied, and whoever fills it again does not do so all at once
                 self._hooks.distrust()
                 raise
@@ -244,12 +280,17 @@ class Listener:
 
     def _drop_doubtful_removals(self, plan: InstallPlan) -> str | None:
         """Take removals out of ``plan`` unless it is certain that they are wanted; return why it is not."""
-        removals = [action.key for action in plan.actions if action.kind == install.REMOVE]
-        doubt = self._hooks.doubt([key.store_key for key in removals]) if removals else None
-        if doubt is None:
-            return None
-        plan.actions = [action for action in plan.actions if action.kind != install.REMOVE]
-        return f"{', '.join(map(str, removals))} not removed: {doubt}"
+        reasons = []
+        for watch, prefix, is_meant in (
+            (self._hooks, SCHEDULE_PREFIX, lambda action: True),
+            (self._rollouts, ROLLOUT_PREFIX, lambda action: action.only_in_rollout),
+        ):
+            removals = [action for action in plan.actions if action.kind == install.REMOVE and is_meant(action)]
+            doubt = watch.doubt([f"{prefix}{action.key}" for action in removals]) if removals else None
+            if doubt:
+                plan.actions = [action for action in plan.actions if action not in removals]
+                reasons.append(f"{', '.join(str(action.key) for action in removals)} not removed: {doubt}")
+        return "; ".join(reasons) or None
 
     def _report(self) -> None:
         """Report to the store, if there is anything new."""
@@ -276,11 +317,12 @@ class Listener:
 
     def _tell(self) -> None:
         """Show what this is doing."""
-        if self._hooks.error:
-            seconds = self._clock() - self._hooks.failing_since
-            self._show(f"no hooks from the store for {seconds:.0f} s: {self._hooks.error}")
+        failing = self._failing()
+        if failing:
+            seconds = self._clock() - failing.failing_since
+            self._show(f"no hooks from the store for {seconds:.0f} s: {failing.error}")
             return
-        if self._hooks.entries is None:
+        if not self._is_ready():
             self._show(f"asking {self._settings.store.name}")
             return
         parts = [f"watching {self._settings.store.name}", f"{self._installed} hooks installed"]
