@@ -20,6 +20,7 @@ from p2hooks.listener import Listener, Settings
 from p2hooks.node_status import STATUS_PREFIX
 from p2hooks.rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout
 from p2hooks.store import ABSENT, Change, Entry, Snapshot, Store
+from support_audit import record
 from support_host import Host, typed
 
 #: When the world begins, in seconds since 1970.
@@ -192,6 +193,13 @@ class Listening:
 
     def put(self, pod_id: str, value: bytes | None) -> None:
         self.store.put(f"hooks/before_install/{pod_id}", value)
+
+    def ran(self, outcome: str = "succeeded", version: str = "1", pod_id: str = "a") -> None:
+        """Have a hook run, long after whatever was installed."""
+        sha = self.host.pod(pod_id, version).sha
+        ran = record(hook_id=pod_id, manifest_sha=sha, outcome=outcome, start="2099-01-01T00:00:00.000Z")
+        with open(self.audit, "a") as log:
+            log.write(json.dumps(ran, separators=(",", ":")) + "\n")
 
     def roll_out(self, pod_id: str, version: str, *nodes: str) -> None:
         """Have these hosts take a version of a hook; ``node1`` is the one that listens."""

@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from p2hooks.audit.counting import Counted, OutcomeCounter
+from p2hooks.audit.counting import Counted, OutcomeCounter, Tally
 from p2hooks.audit.json_lines import JSONLines, encode
 from support_audit import record
 
@@ -35,7 +36,7 @@ def ran(log: Path, outcome: str = "succeeded", **fields: object) -> None:
 
 
 def count(counter: OutcomeCounter, *hooks: Counted) -> Mapping[str, int]:
-    return counter.count(hooks or [A])[A]
+    return counter.count(hooks or [A])[A].outcomes
 
 
 def test_what_was_written_before_and_after_the_first_look(log: Path, counter: OutcomeCounter) -> None:
@@ -76,18 +77,18 @@ def test_a_global_hook_counts_on_all_events_and_one_of_an_event_first(log: Path,
     everywhere = Counted(None, "a", "5b0c", A.since)
     for event in ("before_install", "after_install"):
         ran(log, event=event)
-    assert counter.count([everywhere]) == {everywhere: {"succeeded": 2}}
+    assert counter.count([everywhere]) == {everywhere: Tally({"succeeded": 2})}
     ran(log)
-    assert counter.count([everywhere, A]) == {everywhere: {"succeeded": 2}, A: {"succeeded": 1}}
+    assert counter.count([everywhere, A]) == {everywhere: Tally({"succeeded": 2}), A: Tally({"succeeded": 1})}
 
 
 def test_another_version_begins_at_nothing(log: Path, counter: OutcomeCounter) -> None:
     ran(log)
     assert count(counter) == {"succeeded": 1}
     again = A._replace(since="2026-01-31T13:00:00.000Z")
-    assert counter.count([again]) == {again: {}}
+    assert counter.count([again]) == {again: Tally({})}
     ran(log, start="2026-01-31T14:00:00.000Z")
-    assert counter.count([again]) == {again: {"succeeded": 1}}
+    assert counter.count([again]) == {again: Tally({"succeeded": 1})}
 
 
 def test_lines_that_are_being_written_count_once_they_are_whole(log: Path, counter: OutcomeCounter) -> None:
@@ -163,3 +164,53 @@ def test_looking_without_news_costs_next_to_nothing(log: Path, counter: OutcomeC
     for dummy in range(1000):
         assert not counter.has_news()
     assert time.thread_time() - before < 0.5
+
+
+def last_failure(counter: OutcomeCounter) -> dict[str, Any]:
+    failure = counter.count([A])[A].last_failure
+    assert failure is not None
+    return failure
+
+
+def test_the_last_failure_is_the_newest_run_that_did_not_succeed(log: Path, counter: OutcomeCounter) -> None:
+    ran(log)
+    assert counter.count([A])[A].last_failure is None
+    ran(log, "failed", exit_code=7, start="2026-01-31T12:00:03.000Z", run_id="third")
+    ran(log, "failed", start="2026-01-31T12:00:02.000Z", run_id="second")  # a slow run is recorded late
+    ran(log, start="2026-01-31T12:00:04.000Z")
+    ran(log, "failed", start="2026-01-31T12:00:05.000Z", manifest_sha="0000")
+    assert last_failure(counter) == {
+        "run_id": "third",
+        "event": "before_install",
+        "hook": "a_b_launch",
+        "pod_id": "hello",
+        "outcome": "failed",
+        "reason": None,
+        "exit_code": 7,
+        "signal": None,
+        "start": "2026-01-31T12:00:03.000Z",
+        "duration": 0.5,
+        "output": "hello\n",
+    }
+
+
+def test_how_a_hook_that_timed_out_came_to_its_end_is_in_its_last_failure(log: Path, counter: OutcomeCounter) -> None:
+    ran(log, "timed_out")
+    assert last_failure(counter)["outcome"] == "timed_out"
+    ran(log, "killed", signal="SIGKILL")
+    assert (last_failure(counter)["outcome"], last_failure(counter)["signal"]) == ("killed", "SIGKILL")
+
+
+def test_a_last_failure_keeps_the_end_of_a_long_output(log: Path, counter: OutcomeCounter) -> None:
+    ran(log, "failed", output="x" * 5000 + "the reason\n")
+    assert last_failure(counter)["output"] == "x" * 989 + "the reason\n"
+
+
+def test_a_last_failure_survives_rotation_and_a_restart(log: Path, counter: OutcomeCounter) -> None:
+    ran(log, "skipped", reason="not executable")
+    assert last_failure(counter)["reason"] == "not executable"
+    log.rename(f"{log}.1")
+    ran(log)
+    assert last_failure(counter)["reason"] == "not executable"
+    with closing(OutcomeCounter(str(log))) as other:
+        assert last_failure(other) == last_failure(counter)

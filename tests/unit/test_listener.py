@@ -18,7 +18,6 @@ from p2hooks.hook_key import SCHEDULE_PREFIX
 from p2hooks.sd_notify import ERROR, INFO, NOTICE, WARNING
 from p2hooks.store import Snapshot
 from p2hooks.store.watch import DOUBT_FOR
-from support_audit import record
 from support_host import typed
 from support_listen import Listening, ScriptedStore
 
@@ -331,6 +330,7 @@ def test_the_report(listening: Listening) -> None:
                 "origin": "store",
                 "error": None,
                 "outcomes": {},
+                "last_failure": None,
             },
             "before_install/local": {
                 "manifest_sha": sha["local"],
@@ -339,6 +339,7 @@ def test_the_report(listening: Listening) -> None:
                 "origin": "local",
                 "error": None,
                 "outcomes": {},
+                "last_failure": None,
             },
         },
     }
@@ -355,26 +356,17 @@ def test_a_report_that_would_say_the_same_is_not_written_until_it_is_about_to_be
     assert listening.report()["reported"] >= "2027-01-15T08:50:00.000Z"
 
 
-def ran(listening: Listening, outcome: str = "succeeded", version: str = "1") -> None:
-    sha = listening.host.pod("a", version).sha
-    line = json.dumps(
-        record(hook_id="a", manifest_sha=sha, outcome=outcome, start="2099-01-01T00:00:00.000Z"), separators=(",", ":")
-    )
-    with open(listening.audit, "a") as log:
-        log.write(line + "\n")
-
-
 def test_what_ran_is_reported_at_most_every_ten_seconds(listening: Listening) -> None:
     listening.schedule("a")
     listening.run(1)
     for outcome in ("succeeded", "failed", "succeeded"):
-        ran(listening, outcome)
+        listening.ran(outcome)
         listening.run(1)
     assert len(listening.store.commits) == 1
     listening.run(10)
     assert listening.report()["hooks"]["before_install/a"]["outcomes"] == {"succeeded": 2, "failed": 1}
     for dummy in range(100):
-        ran(listening)
+        listening.ran()
         listening.run(0.5)
     assert len(listening.store.commits) <= 2 + 50 / 10 + 1
 
@@ -390,13 +382,13 @@ def test_what_was_installed_is_reported_at_once(listening: Listening) -> None:
 def test_outcomes_of_another_version_do_not_count(listening: Listening) -> None:
     listening.schedule("a")
     listening.run(1)
-    ran(listening)
+    listening.ran()
     listening.run(20)
     listening.schedule("a", "2")
     listening.listener.reload(listening.settings())
     listening.run(1)
     assert listening.report()["hooks"]["before_install/a"]["outcomes"] == {}
-    ran(listening, "failed", "2")
+    listening.ran("failed", "2")
     listening.run(20)
     assert listening.report()["hooks"]["before_install/a"]["outcomes"] == {"failed": 1}
 
@@ -428,6 +420,15 @@ def test_a_report_that_cannot_be_written_stops_nothing_and_is_told_once(listenin
         "installed before_install/b 1",
     ]
     assert set(listening.report()["hooks"]) == {"before_install/a", "before_install/b"}
+
+
+def test_what_ran_is_reported_though_the_first_try_failed(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.run(1)
+    listening.ran()
+    listening.store.commit_errors = [AWAY]
+    listening.run(60)
+    assert listening.report()["hooks"]["before_install/a"]["outcomes"] == {"succeeded": 1}
 
 
 def test_something_else_in_the_place_of_the_report_is_replaced(listening: Listening) -> None:

@@ -173,3 +173,57 @@ def test_a_record_that_cannot_be_read_is_told_and_reported_for_its_hook(listenin
     assert lines[0] == "installed before_install/a 1"
     assert "hooks-rollout/before_install/a: is no record of a rollout" in lines[1]
     assert "is no record of a rollout" in listening.report()["hooks"]["before_install/a"]["error"]
+
+
+class TestFailure:
+    """A run that fails while version 2 of the hook a is in rollout; b is just scheduled."""
+
+    @pytest.fixture
+    def rolling(self, listening: Listening) -> Listening:
+        listening.schedule("a")
+        listening.schedule("b")
+        listening.roll_out("a", "2", "node1")
+        listening.run(2)
+        listening.store.commits.clear()
+        return listening
+
+    def test_is_reported_at_once(self, rolling: Listening) -> None:
+        rolling.ran("failed", "2")
+        rolling.run(1)
+        assert len(rolling.store.commits) == 1
+        hook = rolling.report()["hooks"]["before_install/a"]
+        assert (hook["outcomes"], hook["last_failure"]["outcome"]) == ({"failed": 1}, "failed")
+
+    @pytest.mark.parametrize(("outcome", "version", "pod_id"), [("succeeded", "2", "a"), ("failed", "1", "b")])
+    def test_alone_is_so_urgent(self, rolling: Listening, outcome: str, version: str, pod_id: str) -> None:
+        rolling.ran(outcome, version, pod_id)
+        rolling.run(5)
+        assert rolling.store.commits == []
+        rolling.run(6)
+        assert len(rolling.store.commits) == 1
+        assert rolling.report()["hooks"][f"before_install/{pod_id}"]["outcomes"] == {outcome: 1}
+
+    def test_that_goes_on_does_not_flood_the_store(self, rolling: Listening) -> None:
+        for dummy in range(200):
+            rolling.ran("failed", "2")
+            rolling.run(0.5)
+        assert len(rolling.store.commits) <= 2 * 100 / 10 + 1
+
+    def test_is_not_looked_for_when_no_rollout_is_under_way(self, rolling: Listening) -> None:
+        rolling.later(1, lambda: rolling.end_rollout("a"))
+        rolling.run(20)
+        rolling.store.commits.clear()
+        rolling.ran("failed")
+        rolling.run(0.5)
+        assert rolling.store.commits == []
+        rolling.run(10)
+        assert rolling.report()["hooks"]["before_install/a"]["last_failure"]["outcome"] == "failed"
+
+    def test_that_could_not_be_reported_is_reported_later(self, rolling: Listening) -> None:
+        rolling.later(1, lambda: rolling.roll_out("c", "1", "node1"))
+        rolling.store.commit_errors = [StoreUnavailable("the store cannot be reached")]
+        rolling.run(2)
+        rolling.ran("failed", pod_id="c")
+        rolling.store.commit_errors = [StoreUnavailable("the store cannot be reached")]
+        rolling.run(60)
+        assert rolling.report()["hooks"]["before_install/c"]["outcomes"] == {"failed": 1}

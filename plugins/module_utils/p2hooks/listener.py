@@ -35,6 +35,9 @@ _RETRY_FIRST = 5.0
 #: A report is valid for so many times the seconds between two reconciliations.
 _REPORT_VALID_FOR = 4
 
+#: So often it is looked whether a hook in rollout has failed, in seconds.
+_LOOK_EVERY = 1.0
+
 _NEVER = float("inf")
 
 _DONE = {
@@ -57,7 +60,7 @@ class Settings:
     audit_log: str
     #: Seconds after which everything is compared, though nothing changed.
     reconcile_every: float
-    #: Seconds between two reports at least, unless something was installed.
+    #: Seconds between two reports at least, unless something was installed, or a hook in rollout has failed.
     report_every: float
     #: No artifact may unpack to more.
     max_unpacked_bytes: int = install.DEFAULT_MAX_UNPACKED_BYTES
@@ -125,10 +128,12 @@ class Listener:
             watch.ask(max(1.0, self._reconcile_at - self._clock()))
         if self._clock() >= self._retry_at:
             self._reconcile()
+        if self._clock() >= self._look_at:
+            self._look_for_failures()
         if self._clock() >= self._report_at:
             self._report()
         self._tell()
-        due_at = min(self._retry_at, self._report_at, *(watch.due_at() for watch in watches))
+        due_at = min(self._retry_at, self._look_at, self._report_at, *(watch.due_at() for watch in watches))
         try:
             event = self._inbox.get(timeout=None if due_at == _NEVER else max(0.0, due_at - self._clock()))
         except queue.Empty:
@@ -166,11 +171,12 @@ class Listener:
         self._retries = Backoff(_RETRY_FIRST, settings.reconcile_every, self._chance)
         self._report_retries = Backoff(settings.report_every, settings.reconcile_every, self._chance)
         self._reconcile_at = self._clock()
-        self._retry_at = self._report_at = _NEVER
+        self._retry_at = self._look_at = self._report_at = _NEVER
         #: What came of the last comparison: why hooks could not be installed, and what is wrong as a whole.
         self._errors: dict[str, HookError] = {}
         self._error: str | None = None
         self._scheduled: dict[HookKey, str] = {}
+        self._in_rollout: list[HookKey] = []
         self._has_to_report = True
         self._installed = 0
         self._last_change = ""
@@ -275,7 +281,8 @@ class Listener:
             self._said.pop("warnings", None)
         for warning in plan.warnings:
             self._say("warnings", WARNING, warning)
-        self._errors, self._scheduled = errors, plan.scheduled
+        self._errors, self._scheduled, self._in_rollout = errors, plan.scheduled, plan.in_rollout
+        self._look_at = min(self._look_at, self._clock() + _LOOK_EVERY) if plan.in_rollout else _NEVER
         return done
 
     def _drop_doubtful_removals(self, plan: InstallPlan) -> str | None:
@@ -291,6 +298,19 @@ class Listener:
                 plan.actions = [action for action in plan.actions if action not in removals]
                 reasons.append(f"{', '.join(str(action.key) for action in removals)} not removed: {doubt}")
         return "; ".join(reasons) or None
+
+    def _look_for_failures(self) -> None:
+        """Have it reported at once that a hook in rollout has failed: whoever rolls it out waits to hear of that.
+
+        That is one more report in the time between two at most.
+        """
+        try:
+            has_failed = self._node_status.has_new_failure(self._in_rollout)
+        except HookError:  # the next report says so
+            has_failed = False
+        self._look_at = self._clock() + (self._settings.report_every if has_failed else _LOOK_EVERY)
+        if has_failed:
+            self._report_at = self._clock()
 
     def _report(self) -> None:
         """Report to the store, if there is anything new."""

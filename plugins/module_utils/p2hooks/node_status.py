@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from . import VERSION, disk, install_record
-from .audit.counting import Counted, OutcomeCounter
+from .audit.counting import Counted, OutcomeCounter, Tally
 from .errors import HookError, ManifestError, shown
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install import installed_hooks
@@ -80,6 +80,9 @@ class NodeStatus:
         self._valid_for = valid_for
         self._random = random
         self._written: dict[str, Any] | None = None
+        #: The hooks whose outcomes are counted, by how they are called.
+        self._counted: dict[str, Counted] = {}
+        self._has_news = False
         self._renew_at = 0.0
 
     def is_due(self, now: float) -> bool:
@@ -89,7 +92,22 @@ class NodeStatus:
             LayoutError: the log of what ran cannot be read.
         """
         with disk.errors_as_layout_errors("looking at what ran"):
-            return now >= self._renew_at or self._outcomes.has_news()
+            return now >= self._renew_at or self._has_news or self._outcomes.has_news()
+
+    def has_new_failure(self, keys: Iterable[HookKey]) -> bool:
+        """Tell whether a run of one of the hooks ``keys`` has failed, and the report does not say so yet.
+
+        Raises:
+            LayoutError: the log of what ran cannot be read.
+        """
+        with disk.errors_as_layout_errors("looking at what ran"):
+            if self._written is None or not self._outcomes.has_news():
+                return False
+            self._has_news = True
+            tallies = self._outcomes.count(self._counted.values())
+        reported = {name: hook["last_failure"] for name, hook in self._written["hooks"].items()}
+        names = [str(key) for key in keys if str(key) in self._counted]
+        return any(tallies[self._counted[name]].last_failure != reported.get(name) for name in names)
 
     def write(
         self, now: float, *, scheduled: Mapping[HookKey, str], errors: Mapping[str, HookError], error: str | None
@@ -106,8 +124,10 @@ class NodeStatus:
             StoreError: or one of its kinds: it could not be read or written.
             LayoutError: what is installed cannot be read.
         """
+        self._has_news = True  # until this is written
         content = {**self._fixed, "error": error and error[:_MAX_ERROR], "hooks": self._hooks(scheduled, errors)}
         if content == self._written and now < self._renew_at:
+            self._has_news = False
             return False
         entry = self._store.get(self._key)
         found, reported = _decoded(entry.value) if entry else (None, 0.0)
@@ -118,7 +138,7 @@ class NodeStatus:
             value = json.dumps({**content, "reported": _moment(now)}, sort_keys=True, separators=(",", ":"))
             self._store.commit([Change(self._key, value.encode(), entry.index if entry else ABSENT)])
             renew_at = now + self._valid_for * (1 + self._random()) / 4
-        self._written, self._renew_at = content, renew_at
+        self._written, self._renew_at, self._has_news = content, renew_at, False
         return is_new
 
     def _hooks(self, scheduled: Mapping[HookKey, str], errors: Mapping[str, HookError]) -> dict[str, Any]:
@@ -136,15 +156,19 @@ class NodeStatus:
                     "installed": installed,
                 }
                 counted[str(key)] = Counted(key.event, key.id, record.manifest_sha, installed)
-            outcomes = self._outcomes.count(counted.values())
+            tallies = self._outcomes.count(counted.values())
+        self._counted = counted
         wanted = {str(key): sha for key, sha in scheduled.items()}
         reasons = {_hook_name(name): str(error)[:_MAX_ERROR] for name, error in errors.items()}
+        nothing = Tally()
+        tally_of = {name: tallies[each] for name, each in counted.items()}
         return {
             name: {
                 **hooks.get(name, _NOT_INSTALLED),
                 "scheduled_sha": wanted.get(name),
                 "error": reasons.get(name),
-                "outcomes": dict(outcomes[counted[name]]) if name in counted else {},
+                "outcomes": dict(tally_of.get(name, nothing).outcomes),
+                "last_failure": tally_of.get(name, nothing).last_failure,
             }
             for name in {*hooks, *reasons, *wanted}
         }

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counting the outcomes of hooks for a process that lives long: each line of the log is read once."""
+"""Adding up the outcomes of hooks for a process that lives long: each line of the log is read once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import os
 import stat
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
+from ..outcomes import SUCCEEDED
 from .json_lines import decode
 from .reading import rotated
 
@@ -25,6 +27,32 @@ class Counted(NamedTuple):
     manifest_sha: str
     #: ISO 8601 in UTC with milliseconds, as records have it.
     since: str
+
+
+#: What is kept of the record of a failure; of texts only the last characters.
+_KEPT = (
+    "run_id", "event", "hook", "pod_id", "outcome", "reason", "exit_code", "signal", "start", "duration", "output",
+)  # fmt: skip
+_MAX_TEXT = 1000
+
+
+@dataclass
+class Tally:
+    """What became of one version of a hook."""
+
+    #: Outcome to number of runs.
+    outcomes: dict[str, int] = field(default_factory=dict)
+    #: The newest run that did not succeed: some of the keys of its record, the output cut to its last 1000 characters.
+    last_failure: dict[str, Any] | None = None
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in a record of the audit."""
+        outcome = str(record.get("outcome"))
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        # The second record of a hook that timed out has the same start as the first one.
+        is_newest = self.last_failure is None or str(record.get("start")) >= str(self.last_failure["start"])
+        if outcome != SUCCEEDED and is_newest:
+            self.last_failure = {name: _cut(record.get(name)) for name in _KEPT}
 
 
 class OutcomeCounter:
@@ -42,20 +70,20 @@ class OutcomeCounter:
         #: The file before the last rotation, which a run may have opened before it.
         self._last: BinaryIO | None = None
         self._is_first_look = True
-        self._counts: dict[Counted, dict[str, int]] = {}
+        self._tallies: dict[Counted, Tally] = {}
 
     def has_news(self) -> bool:
         """Tell, at the price of looking at two files, whether :meth:`count` would find anything new."""
         return self._is_first_look or any(map(_has_more, (self._last, self._file))) or self._is_rotated()
 
-    def count(self, hooks: Iterable[Counted]) -> Mapping[Counted, Mapping[str, int]]:
-        """Return how often each of ``hooks`` had which outcome; those that are not asked for are forgotten.
+    def count(self, hooks: Iterable[Counted]) -> Mapping[Counted, Tally]:
+        """Return what became of each of ``hooks``; those that are not asked for are forgotten.
 
         A hook that was not asked for before is counted from here on: ask as soon as it is installed. Only the first
         call looks at what was written before.
         """
-        self._counts = {hook: self._counts.get(hook, {}) for hook in hooks}
-        by_id: dict[tuple[str | None, str], Counted] = {(hook.event, hook.hook_id): hook for hook in self._counts}
+        self._tallies = {hook: self._tallies.get(hook) or Tally() for hook in hooks}
+        by_id: dict[tuple[str | None, str], Counted] = {(hook.event, hook.hook_id): hook for hook in self._tallies}
         if self._is_first_look:
             self._file = _open(self._log)
             for path in rotated(self._log):
@@ -70,7 +98,7 @@ class OutcomeCounter:
             # The first of them may have got lines until it was renamed.
             for file in (self._last, self._file):
                 self._count_lines(file, by_id)
-        return self._counts
+        return self._tallies
 
     def close(self) -> None:
         """Let go of the log."""
@@ -120,14 +148,16 @@ class OutcomeCounter:
         for event in (record.get("event"), None):
             hook = by_id.get((event, str(record.get("hook_id"))))
             if hook and _is_of(record, hook):
-                outcomes = self._counts[hook]
-                outcome = str(record.get("outcome"))
-                outcomes[outcome] = outcomes.get(outcome, 0) + 1
+                self._tallies[hook].add(record)
                 return
 
 
 def _is_of(record: Mapping[str, Any], hook: Counted) -> bool:
     return record.get("manifest_sha") == hook.manifest_sha and str(record.get("start")) >= hook.since
+
+
+def _cut(value: object) -> object:
+    return value[-_MAX_TEXT:] if isinstance(value, str) else value
 
 
 def _has_more(file: BinaryIO | None) -> bool:
