@@ -32,8 +32,8 @@ TOP = Path(__file__).parents[2]
 COMMAND = TOP / "bin/p2-hook"
 EVENT = "before_install"
 COMMANDS = (
-    "bin2pod", "schedule", "unschedule", "list", "install", "listen", "run", "audit", "audit-prune", "audit-import",
-    "compile",
+    "bin2pod", "schedule", "unschedule", "list", "info", "install", "listen", "run", "audit", "audit-prune",
+    "audit-import", "compile",
 )  # fmt: skip
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -75,9 +75,9 @@ class Host:
         """Return the whole command line; options that only some sub-commands have are filled in."""
         words = shlex.split(arguments)
         command = words[0] if words else ""
-        if command in ("install", "list", "listen", "run"):
+        if command in ("info", "install", "list", "listen", "run"):
             words += ["--root", str(self.root)]
-        if command in ("install", "list", "listen", "schedule", "unschedule"):
+        if command in ("info", "install", "list", "listen", "schedule", "unschedule"):
             words += ["--store-path", str(self.path / "store")]
         if command in ("audit", "listen", "run") or (command.startswith("audit-") and "--audit-database" not in words):
             words += ["--audit-log", str(self.audit)]
@@ -292,6 +292,30 @@ def test_list_says_how_the_host_differs_from_what_is_scheduled(host: Host) -> No
         "new": "not installed",
     }
     assert [hook["id"] for hook in host.call("list --scheduled --event after_launch --json").data["hooks"]] == ["bad"]
+
+
+def test_info_says_where_hosts_differ(host: Host) -> None:
+    host.done(f"schedule --event {EVENT} {host.hook('ensure_user')}")
+    [before, difference] = host.done("info --here --node node1").split("\n\n")
+    assert before.splitlines()[1].split()[:2] == [EVENT, "ensure_user"]
+    assert difference.splitlines()[1].split() == [f"{EVENT}/ensure_user", "node1", "missing"]
+    host.done("install")
+    assert host.done("info --here --node node1").splitlines()[1].endswith("  1 installed")
+
+    reports = host.path / "store/hooks-status"
+    reports.mkdir()
+    failed = {"error": "no\x1b[31m space", "manifest_sha": None}
+    content = {"schema": 1, "engine": "0.0.1", "reported": "2020-01-01T00:00:00Z", "valid_for": 9, "error": None}
+    (reports / "web1").write_text(json.dumps({**content, "hooks": {f"{EVENT}/ensure_user": failed}}))
+    text = host.done("info")
+    assert re.search(r"web1 +failed +no\\x1b\[31m space$", text, re.MULTILINE)
+    assert re.search(r"web1 +0\.0\.1 .*no longer reports; .*older", text)
+    [hook] = json.loads(host.done("info --json"))["hooks"]
+    assert hook["hosts"] == {"failed": 1}
+
+    result = host.call("info --nodes web2")
+    assert (result.code, result.error) == (0, "warning: web2 has never reported; is its listener running?")
+    assert "give one of them" in host.call("info --here --nodes web1").error
 
 
 def test_list_for_a_pod_says_what_would_run_and_what_would_not_and_why(host: Host) -> None:
@@ -633,7 +657,7 @@ WRONG_USAGE = [
     ("install --max-unpacked-size many", "'many' is no size"),
     ("install --store moon", "invalid choice: 'moon'"),
     ("bin2pod", "required: EXECUTABLE"),
-    ("audit --limit -1", "expected one argument|no number of records"),
+    ("audit --limit -1", "expected one argument|no number"),
     ("audit --outcome well", "invalid choice: 'well'"),
     ("audit-prune --vacuum", "--vacuum needs --audit-database"),
     ("audit-prune 3d", "unrecognized arguments: 3d"),

@@ -49,3 +49,26 @@ def test_anything_else_is_called_unreadable(value: bytes) -> None:
     report = decode_report("node1", value)
     assert report.unreadable
     assert not report.is_stale(1e12)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        {"error": {}},
+        {"manifest_sha": 1},
+        {"versions": ["1"]},
+        {"versions": {"a": None}},
+        {"versions": {"a": 1}},
+        {"outcomes": {"failed": "many"}},
+        {"outcomes": {"failed": True}},
+        {"last_failure": "yesterday"},
+        [],
+    ],
+)
+def test_a_report_whose_parts_are_of_the_wrong_kind_is_unreadable(hook: object) -> None:
+    assert decode_report("node1", json.dumps({**REPORT, "hooks": {"a": hook}}).encode()).unreadable
+
+
+@pytest.mark.parametrize("change", [{"error": 1}, {"reported": "0001-01-01T00:00:00+12:00"}])
+def test_a_report_that_could_not_be_shown_is_unreadable(change: dict[str, object]) -> None:
+    assert decode_report("node1", json.dumps({**REPORT, **change}).encode()).unreadable

@@ -87,7 +87,7 @@ class EngineHome:
     def outdated(self) -> str | None:
         """Return the version that is installed if this engine is newer; None also where none is installed."""
         version = self.version()
-        return version if version and _numbers(version) < _numbers(VERSION) else None
+        return version if version and is_older(version) else None
 
     def has(self, release: str, files: Mapping[str, bytes]) -> bool:
         """Tell whether ``release`` is the current one, with all its ``files`` as they should be."""
@@ -191,6 +191,11 @@ def _target(link: str) -> str | None:
         return None
 
 
+def is_older(version: str) -> bool:
+    """Tell whether ``version``, of an engine, is older than this one."""
+    return _numbers(version) < _numbers(VERSION)
+
+
 def _numbers(version: str) -> list[int]:
-    """Return the numbers in ``version``, which can be compared."""
-    return [int(part) for part in version.split(".") if part.isdigit()]
+    """Return the numbers in ``version``, which can be compared; it may be anything that a host reports."""
+    return [int(part) for part in version.split(".") if part.isdecimal() and len(part) < 10]

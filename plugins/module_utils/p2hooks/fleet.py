@@ -6,24 +6,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from .node_status import SCHEMA, STATUS_PREFIX
+from .node_status import SCHEMA, STATUS_PREFIX, check_node
 from .store.base import Store
 
 
-@dataclass(frozen=True)
-class HookReport:
-    """What a host says of one hook. Anything that an older engine did not report is as if there were nothing."""
+class HookReport(NamedTuple):
+    """What a host says of one hook. Anything that an older engine did not report is as if there were nothing.
+
+    A large fleet has a million of them, and nothing is made more quickly than a tuple.
+    """
 
     #: The SHA of the manifest that is installed, and of the one that this host should have; None where there is none.
     manifest_sha: str | None = None
     scheduled_sha: str | None = None
     #: Launchable id to version.
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = MappingProxyType({})
     #: ``store`` or ``local``.
     origin: str | None = None
     #: Since when it is installed, ISO 8601 in UTC.
@@ -31,9 +34,14 @@ class HookReport:
     #: Why what should be there could not be installed.
     error: str | None = None
     #: Outcome to number of runs, since it is installed.
-    outcomes: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = MappingProxyType({})
     #: The newest run that did not succeed since then; the keys of an audit record, the output cut to its tail.
     last_failure: Mapping[str, Any] | None = None
+
+
+#: What the parts of a report can be; JSON gives no subclasses of these.
+_TEXT, _MAPPING = frozenset({str, type(None)}), frozenset({dict, type(None)})
+_VERSION, _COUNT = frozenset({str}), frozenset({int})
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,29 @@ def read_fleet(store: Store) -> dict[str, NodeReport]:
     Raises:
         StoreError: the store could not be read.
     """
-    return {
-        key[len(STATUS_PREFIX) :]: decode_report(key[len(STATUS_PREFIX) :], entry.value)
-        for key, entry in store.read(STATUS_PREFIX).items()
-    }
+    return {report.node: report for report in reports(store)}
+
+
+def reports(store: Store, nodes: Sequence[str] = ()) -> Iterator[NodeReport]:
+    """Yield the report of every host that ever reported, in the order of their names, after one read of ``store``.
+
+    A large fleet's reports are much larger decoded than they are in the store, so each is decoded when its turn comes.
+
+    Args:
+        nodes: read only the reports of these hosts, one by one; one that never reported is left out.
+
+    Raises:
+        ManifestError: one of ``nodes`` cannot be a host's name.
+        StoreError: the store could not be read.
+    """
+    if nodes:
+        found = {key: store.get(key) for key in (STATUS_PREFIX + check_node(node) for node in sorted(set(nodes)))}
+        entries = {key: entry for key, entry in found.items() if entry}
+    else:
+        entries = store.read(STATUS_PREFIX)
+    for key in list(entries):
+        node = key[len(STATUS_PREFIX) :]
+        yield decode_report(node, entries.pop(key).value)
 
 
 def decode_report(node: str, value: bytes) -> NodeReport:
@@ -82,10 +109,12 @@ def decode_report(node: str, value: bytes) -> NodeReport:
                 unreadable=f"its report has the schema {content['schema']}, and this engine knows {SCHEMA}; "
                 "upgrade p2fleet.hooks here",
             )
+        if type(content["error"]) not in _TEXT:
+            raise TypeError
         return NodeReport(
             node,
             engine=str(content["engine"]),
-            reported=datetime.fromisoformat(content["reported"].replace("Z", "+00:00")).timestamp(),
+            reported=_seconds(content["reported"]),
             valid_for=float(content["valid_for"]),
             error=content["error"],
             hooks={name: _hook(each) for name, each in content["hooks"].items()},
@@ -94,14 +123,22 @@ def decode_report(node: str, value: bytes) -> NodeReport:
         return NodeReport(node, unreadable="its report is no JSON document of a listener; look at what writes it")
 
 
+def _seconds(moment: str) -> float:
+    # A moment that UTC has no year for could not be shown.
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone(timezone.utc).timestamp()
+
+
 def _hook(content: Mapping[str, Any]) -> HookReport:
-    return HookReport(
-        manifest_sha=content.get("manifest_sha"),
-        scheduled_sha=content.get("scheduled_sha"),
-        versions=dict(content.get("versions") or {}),
-        origin=content.get("origin"),
-        installed=content.get("installed"),
-        error=content.get("error"),
-        outcomes={name: int(count) for name, count in (content.get("outcomes") or {}).items()},
-        last_failure=content.get("last_failure"),
-    )
+    get = content.get
+    texts = manifest_sha, scheduled_sha, origin, installed, error = (
+        get("manifest_sha"), get("scheduled_sha"), get("origin"), get("installed"), get("error")
+    )  # fmt: skip
+    versions, outcomes, last_failure = get("versions") or {}, get("outcomes") or {}, get("last_failure")
+    if not (
+        _TEXT.issuperset(map(type, texts))
+        and _VERSION.issuperset(map(type, versions.values()))
+        and _COUNT.issuperset(map(type, outcomes.values()))
+        and type(last_failure) in _MAPPING
+    ):
+        raise TypeError
+    return HookReport(manifest_sha, scheduled_sha, versions, origin, installed, error, outcomes, last_failure)

@@ -135,7 +135,7 @@ class NodeStatus:
         renew_at = reported + self._valid_for * (1 + self._random()) / 4
         is_new = content != found or not reported <= now < renew_at
         if is_new:
-            value = json.dumps({**content, "reported": _moment(now)}, sort_keys=True, separators=(",", ":"))
+            value = json.dumps({**content, "reported": moment(now)}, sort_keys=True, separators=(",", ":"))
             self._store.commit([Change(self._key, value.encode(), entry.index if entry else ABSENT)])
             renew_at = now + self._valid_for * (1 + self._random()) / 4
         self._written, self._renew_at, self._has_news = content, renew_at, False
@@ -187,12 +187,13 @@ def _decoded(value: bytes) -> tuple[dict[str, Any] | None, float]:
         return None, 0.0
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Return ``seconds`` since 1970 as reports write a moment: ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _modified(path: str) -> str | None:
     try:
-        return _moment(os.stat(path).st_mtime)
+        return moment(os.stat(path).st_mtime)
     except FileNotFoundError:
         return None

@@ -21,7 +21,7 @@ from ..manifest import PodManifest
 from ..node_status import own_node
 from ..store import Store
 from ..store.options import open_store
-from . import audit, output
+from . import audit, info, output
 
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -291,6 +291,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "schedule": _schedule,
     "unschedule": _unschedule,
     "list": _list,
+    "info": info.answer,
     "install": _install,
     "run": _run,
     "audit": audit.answer,

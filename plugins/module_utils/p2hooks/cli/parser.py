@@ -13,6 +13,7 @@ from ..audit.pruning import DEFAULT_RETENTION
 from ..configuration import CHOICES, DEFAULT_PATH, OPTIONS
 from ..console import UsageError
 from ..events import EVENTS
+from ..hook_info import DEFAULT_LIMIT
 from ..install import DEFAULT_MAX_UNPACKED_BYTES
 from ..outcomes import OUTCOMES
 from ..store.options import VARIABLES
@@ -149,6 +150,22 @@ def _list_options(parser: argparse.ArgumentParser) -> None:
     _add_store(parser)
 
 
+def _info_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--here", action="store_true", help="look at the disk of this host, rather than at what hosts have reported"
+    )
+    parser.add_argument("--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {_EVENTS}")
+    parser.add_argument("--id", metavar="ID", type=_given, help="only the hooks of this id")
+    parser.add_argument("--nodes", metavar="NAME", nargs="+", type=_given, default=[], help="only these hosts")
+    parser.add_argument(
+        "--limit", metavar="N", type=_count, default=DEFAULT_LIMIT,
+        help="name at most N hosts for each hook, 0 for all (default: %(default)s)",
+    )  # fmt: skip
+    _add(parser, "node", "NAME", "with --here, the name of this host (default: its host name)")
+    _add_root(parser)
+    _add_store(parser)
+
+
 def _install_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "hook", metavar="HOOK", nargs="?", type=_given,
@@ -279,6 +296,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "schedule": _schedule_options,
     "unschedule": _unschedule_options,
     "list": _list_options,
+    "info": _info_options,
     "install": _install_options,
     "listen": _listen_options,
     "run": _run_options,
@@ -381,7 +399,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of records")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
     return int(text)
 
 

@@ -106,6 +106,33 @@ examples:
                                            what would run for a pod, what would not, and why
 """,
     ),
+    "info": Text(
+        "show where hosts differ from what the store wants",
+        "[--here] [--event EVENT] [--id ID] [--nodes NAME...] [OPTION...]",
+        """\
+Show what is scheduled and in rollout, on how many hosts it is as it should be,
+and on which ones it is not: from what their listeners have reported, or, with
+--here, from the disk of this host.
+""",
+        """\
+examples:
+  p2-hook info
+  p2-hook info --event before_install --id ensure_user --limit 0
+  p2-hook info --nodes web1.example.com web2.example.com
+  p2-hook info --here
+
+states:
+  installed   as it should be
+  local       a local hook that the store does not schedule
+  unknown     the record in the store cannot be read
+  failed      it could not be installed
+  missing     it is not there
+  outdated    another manifest is installed than this host should have
+  changed     its files or links were changed; only --here can see that
+  extra       it came from the store, which no longer schedules it
+  overridden  a local hook stands in front of it
+""",
+    ),
     "install": Text(
         "make this host have its hooks",
         "[HOOK (--local | --absent | --hand-back)] [--event EVENT | --global] [OPTION...]",
