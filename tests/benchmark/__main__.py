@@ -23,6 +23,7 @@ from pathlib import Path
 TOP = Path(__file__).parents[2]
 sys.path.insert(0, str(TOP / "plugins/module_utils"))
 
+import fleet_info  # noqa: E402
 import listening  # noqa: E402
 import running  # noqa: E402
 from p2hooks import bin2pod, manifest, schedule  # noqa: E402
@@ -44,6 +45,7 @@ def main() -> None:
         measure_scheduling(work, url)
         measure_installing(work, url)
         listening.measure(work, consul, row)
+        fleet_info.measure(work, url, manifests, timed, row)
 
 
 def measure_scheduling(work: Path, url: str) -> None:
