@@ -127,6 +127,23 @@ def test_deleting_what_is_gone_already_is_none(store: DirectoryStore) -> None:
     assert values(store) == {A: b"x", B: b"y"}
 
 
+def test_deleting_what_must_exist_and_is_gone_is_a_conflict(store: DirectoryStore) -> None:
+    put(store, **{A: b"x"})
+    removal = Change(A, None, index_of(store, A), must_exist=True)
+    store.commit([removal])
+    with pytest.raises(StoreConflict, match=A):
+        store.commit([Change(B, b"y", ABSENT), removal])
+    assert values(store) == {}
+
+
+def test_a_key_that_must_not_exist_is_a_conflict_where_it_does(store: DirectoryStore) -> None:
+    store.commit([Change(A, None, ABSENT), Change(B, b"x", ABSENT)])
+    put(store, **{A: b"x"})
+    with pytest.raises(StoreConflict, match=A):
+        store.commit([Change(B, b"y", index_of(store, B)), Change(A, None, ABSENT)])
+    assert values(store) == {A: b"x", B: b"x"}
+
+
 def test_deleting_removes_directories_that_become_empty(store: DirectoryStore, path: Path) -> None:
     put(store, **{A: b"x", "hooks/everywhere": b"y"})
     store.commit([Change(A, None, index_of(store, A))])
@@ -147,7 +164,7 @@ def test_an_index_holds_in_a_copy_of_the_directory(store: DirectoryStore, path: 
 
 def test_all_changes_are_one_batch(store: DirectoryStore) -> None:
     changes = [Change(f"hooks/{number}", b"x" * 1000, ABSENT) for number in range(1000)]
-    assert store.batches(changes) == [changes]
+    assert store.batches([changes[:2], changes[2:]]) == [changes]
     assert store.batches([]) == []
     store.commit(changes)
     assert len(store.read("hooks/")) == 1000
@@ -189,7 +206,7 @@ def test_a_key_that_could_lead_elsewhere_is_refused(store: DirectoryStore, key: 
     with pytest.raises(StoreError, match="cannot be a key"):
         store.commit([Change(key, b"x", ABSENT)])
     with pytest.raises(StoreError, match="cannot be a key"):
-        store.batches([Change("hooks/fine", b"x", ABSENT), Change(key, b"x", ABSENT)])
+        store.batches([[Change("hooks/fine", b"x", ABSENT), Change(key, b"x", ABSENT)]])
     assert not path.exists()
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,14 @@ class WatchedStore(DirectoryStore):
         self.reads.append(key)
         return super().get(key)
 
-    def batches(self, changes: Sequence[Change]) -> list[list[Change]]:
-        self._check_changes(changes)
-        return [list(changes[start : start + self.batch_size]) for start in range(0, len(changes), self.batch_size)]
+    def batches(self, groups: Iterable[Sequence[Change]]) -> list[list[Change]]:
+        batches: list[list[Change]] = []
+        for group in groups:
+            self._check_changes(group)
+            if not batches or len(batches[-1]) + len(group) > self.batch_size:
+                batches.append([])
+            batches[-1] += group
+        return batches
 
     def commit(self, changes: Sequence[Change]) -> None:
         if len(self.commits) in self.errors:
@@ -73,8 +78,18 @@ def put(store: DirectoryStore, wanted: dict[HookKey, PodManifest | None], **opti
     return plan
 
 
+def keys_of(plan: schedule.SchedulePlan) -> list[list[str]]:
+    return [[change.key for change in group] for group in plan.groups]
+
+
 def scheduled(store: DirectoryStore) -> dict[str, str]:
-    return {key: entry.value.decode() for key, entry in DirectoryStore.read(store, "").items()}
+    """Return all that is there, but for what was replaced."""
+    entries = DirectoryStore.read(store, "")
+    return {key: entry.value.decode() for key, entry in entries.items() if not key.startswith("hooks-previous/")}
+
+
+def previous(store: DirectoryStore) -> dict[str, str]:
+    return {key: entry.value.decode() for key, entry in DirectoryStore.read(store, "hooks-previous/").items()}
 
 
 def test_hooks_are_scheduled_at_their_keys(store: WatchedStore) -> None:
@@ -98,10 +113,47 @@ def test_a_manifest_is_scheduled_as_it_was_written(store: WatchedStore) -> None:
 def test_only_what_differs_is_changed(store: WatchedStore) -> None:
     put(store, {A: pod("a"), B: pod("b"), G: pod("g")})
     plan = put(store, {A: pod("a"), B: pod("b", env={"X": "1"}), G: None})
-    assert [change.key for change in plan.changes] == ["hooks/after_launch/b", "hooks/g"]
+    assert keys_of(plan) == [
+        ["hooks/after_launch/b", "hooks-previous/after_launch/b"],
+        ["hooks/g", "hooks-previous/g"],
+    ]
     assert plan.before == {"hooks/after_launch/b": pod("b").text, "hooks/g": pod("g").text}
     assert plan.after == {"hooks/after_launch/b": pod("b", env={"X": "1"}).text}
     assert scheduled(store) == {"hooks/before_install/a": pod("a").text, **plan.after}
+
+
+def test_what_is_replaced_or_removed_is_kept(store: WatchedStore) -> None:
+    first, second, third = (pod("a", env={"N": number}) for number in "123")
+    put(store, {A: first, G: pod("g")})
+    assert previous(store) == {}
+    put(store, {A: second, G: None, B: pod("b")})
+    kept = {"hooks-previous/before_install/a": first.text, "hooks-previous/g": pod("g").text}
+    assert previous(store) == kept
+    put(store, {A: second, G: pod("g")})
+    assert previous(store) == kept
+    put(store, {A: third}, exclusive=True)
+    assert previous(store) == {
+        **kept,
+        "hooks-previous/before_install/a": second.text,
+        "hooks-previous/after_launch/b": pod("b").text,
+    }
+
+
+def test_what_is_replaced_is_kept_in_the_same_transaction(store: WatchedStore) -> None:
+    hooks = [HookKey.of(None, f"hook{number}") for number in range(40)]
+    put(store, {key: pod(key.id) for key in hooks})
+    store.forget()
+    store.errors[1] = StoreError("the store: no")
+    store.batch_size = 7
+    with pytest.raises(StoreError, match=r"no; 3 of 40 changes were written before$"):
+        put(store, {key: pod(key.id, env={"NEW": "1"}) for key in hooks})
+    assert store.reads == ["hooks/", "hooks-previous/"]
+    assert sorted(previous(store)) == [f"hooks-previous/hook{number}" for number in range(3)]
+    assert sorted(key for key, text in scheduled(store).items() if "NEW" in text) == [
+        "hooks/hook0",
+        "hooks/hook1",
+        "hooks/hook2",
+    ]
 
 
 def test_the_second_run_reads_once_and_writes_nothing(store: WatchedStore) -> None:
@@ -109,12 +161,12 @@ def test_the_second_run_reads_once_and_writes_nothing(store: WatchedStore) -> No
     put(store, wanted, exclusive=True)
     store.forget()
     plan = put(store, wanted, exclusive=True)
-    assert (plan.changes, plan.uploads, plan.before, plan.after) == ([], {}, {}, {})
+    assert (plan.groups, plan.uploads, plan.before, plan.after) == ([], {}, {}, {})
     assert (store.reads, store.commits) == (["hooks/"], [])
 
 
 def test_to_remove_what_is_not_there_is_no_change(store: WatchedStore) -> None:
-    assert put(store, {A: None}).changes == []
+    assert put(store, {A: None}).groups == []
 
 
 def test_of_two_schedulers_the_second_is_refused(tmp_path: Path) -> None:
@@ -179,7 +231,7 @@ def test_a_thousand_hooks_in_sixteen_transactions(store: WatchedStore) -> None:
     assert [len(keys) for keys in store.commits] == [64] * 15 + [40]
     assert scheduled(store) == plan.after
     store.forget()
-    assert put(store, dict(wanted)).changes == []
+    assert put(store, dict(wanted)).groups == []
     assert (store.reads, store.commits) == (["hooks/"], [])
 
 
@@ -194,7 +246,7 @@ def test_a_failure_says_how_much_was_written_before(store: WatchedStore, kind: t
     assert len(scheduled(store)) == 128
 
     store.errors.clear()
-    assert len(put(store, dict(wanted)).changes) == 72
+    assert len(put(store, dict(wanted)).groups) == 72
 
 
 def test_a_failure_at_once_is_left_as_it_is(store: WatchedStore) -> None:
@@ -234,14 +286,14 @@ def test_the_second_upload_reads_once_and_writes_nothing(store: WatchedStore, ar
     put(store, dict(wanted), upload_artifacts=True)
     store.forget()
     plan = put(store, dict(wanted), upload_artifacts=True)
-    assert (plan.changes, plan.uploads) == ([], {})
+    assert (plan.groups, plan.uploads) == ([], {})
     assert (store.reads, store.commits) == (["hooks/"], [])
 
 
 def test_two_hooks_may_share_an_artifact(store: WatchedStore, artifact: Path) -> None:
     put(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True)
     plan = put(store, {B: pod("b", artifact.as_uri())}, upload_artifacts=True)
-    assert [change.key for change in plan.changes] == ["hooks/after_launch/b"]
+    assert keys_of(plan) == [["hooks/after_launch/b"]]
     assert len(scheduled(store)) == 3
 
 
@@ -289,7 +341,7 @@ def test_upload_of_an_artifact_that_the_store_cannot_take(store: WatchedStore, a
     assert "takes no more than 1000; publish it on a web server, give p2_bin2pod that location" in message
 
     os.truncate(artifact, 1000)
-    assert put(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True).changes
+    assert put(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True).groups
 
 
 def test_upload_of_what_is_no_file(store: WatchedStore, artifact: Path, tmp_path: Path) -> None:

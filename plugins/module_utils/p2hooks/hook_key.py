@@ -14,6 +14,9 @@ from .ids import check_id
 #: Everything that is scheduled lies under this prefix of the store.
 SCHEDULE_PREFIX = "hooks/"
 
+#: The manifest that a hook had before the scheduled one lies under this prefix, so that it can be put back.
+PREVIOUS_PREFIX = "hooks-previous/"
+
 
 class HookKey(NamedTuple):
     """A hook's event (None for a *global* hook, which runs on every event) and its pod id."""
@@ -56,6 +59,11 @@ class HookKey(NamedTuple):
     def store_key(self) -> str:
         """The key of the store that holds this hook's manifest."""
         return SCHEDULE_PREFIX + "/".join(self.parts)
+
+    @property
+    def previous_key(self) -> str:
+        """The key of the store that holds the manifest which the scheduled one replaced."""
+        return PREVIOUS_PREFIX + "/".join(self.parts)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from .errors import ArtifactError, HookError, ManifestError, StoreConflict, reason_of
 from .fetch import ARTIFACT_PREFIX
-from .hook_key import SCHEDULE_PREFIX, HookKey
+from .hook_key import PREVIOUS_PREFIX, SCHEDULE_PREFIX, HookKey
 from .manifest import PodManifest, from_mapping
 from .store import ABSENT, Change, Entry, Store
 
@@ -24,10 +24,11 @@ from .store import ABSENT, Change, Entry, Store
 class SchedulePlan:
     """What has to change in the store, from one read of it."""
 
-    changes: list[Change] = field(default_factory=list)
+    #: What belongs together is written together, or not at all.
+    groups: list[list[Change]] = field(default_factory=list)
     #: Key to content of the artifacts that the changed manifests need and that have to be uploaded before.
     uploads: dict[str, bytes] = field(default_factory=dict)
-    #: Key to the manifest as it is, and as it will be; of the keys that change.
+    #: Key to the text that is shown of it as it is, and as it will be; of the keys that change.
     before: dict[str, str] = field(default_factory=dict)
     after: dict[str, str] = field(default_factory=dict)
     #: The keys of what :func:`apply` has written so far.
@@ -60,27 +61,23 @@ def plan(
             "no hook is given, and exclusive would remove all that are scheduled; name those in hooks instead"
         )
     result = SchedulePlan()
-    texts: dict[HookKey, str | None] = {}
-    artifacts: dict[HookKey, dict[str, bytes]] = {}
+    texts: dict[str, str | None] = {}
+    artifacts: dict[str, dict[str, bytes]] = {}
     for key, manifest in wanted.items():
         if manifest is not None and manifest.id != key.id:
             raise ManifestError(f"{key}: the manifest has the id {manifest.id}; it must be the hook's")
         scheduled_manifest = manifest
         if manifest is not None and upload_artifacts:
-            scheduled_manifest, artifacts[key] = _with_artifacts_in(store, manifest, key, check)
-        texts[key] = scheduled_manifest.text if scheduled_manifest else None
+            scheduled_manifest, artifacts[key.store_key] = with_artifacts_in(store, manifest, key, check)
+        texts[key.store_key] = scheduled_manifest.text if scheduled_manifest else None
     scheduled = store.read(SCHEDULE_PREFIX)
-    for key, text in texts.items():
-        entry = scheduled.get(key.store_key)
-        if _differs(entry, text):
-            _add(result, key.store_key, entry, text)
-            # The key of an artifact holds its digest, so one that is there already is the same.
-            uploads = artifacts.get(key, {})
-            result.uploads.update({name: uploads[name] for name in uploads if store.get(name) is None})
     if exclusive:
-        for store_key in scheduled:
-            if _is_of_a_hook_not_in(wanted, store_key):
-                _add(result, store_key, scheduled[store_key], None)
+        texts.update({name: None for name in scheduled if _is_of_a_hook_not_in(wanted, name)})
+    changed = {name: text for name, text in texts.items() if _differs(scheduled.get(name), text)}
+    previous = store.read(PREVIOUS_PREFIX) if not changed.keys().isdisjoint(scheduled) else {}
+    for name, text in changed.items():
+        _add(result, name, scheduled.get(name), text, previous)
+        result.uploads.update(missing_in(store, artifacts.get(name, {})))
     return result
 
 
@@ -91,7 +88,7 @@ def apply(store: Store, schedule: SchedulePlan) -> None:
         StoreConflict: somebody else changed one of the keys since the plan was made.
         StoreError: the store could not be written. Both say how much had been written by then.
     """
-    batches = store.batches(schedule.changes)
+    batches = store.batches(schedule.groups)
     for key, content in schedule.uploads.items():
         try:
             store.commit([Change(key, content, ABSENT)])
@@ -105,14 +102,36 @@ def apply(store: Store, schedule: SchedulePlan) -> None:
         except HookError as error:
             if not written:
                 raise
-            raise type(error)(f"{error}; {written} of {len(schedule.changes)} changes were written before") from None
-        written += len(batch)
-        schedule.written.update(change.key for change in batch)
+            total = len(schedule.before.keys() | schedule.after.keys())
+            raise type(error)(f"{error}; {written} of {total} changes were written before") from None
+        keys = {change.key for change in batch} & (schedule.before.keys() | schedule.after.keys())
+        written += len(keys)
+        schedule.written |= keys
 
 
-def _add(result: SchedulePlan, store_key: str, entry: Entry | None, text: str | None) -> None:
+def kept(previous_key: str, replaced: Entry | None, previous: Entry | None) -> list[Change]:
+    """Return what has to be written when the manifest of a hook is replaced, so that it can be put back.
+
+    Args:
+        previous_key: where it goes, :attr:`HookKey.previous_key`.
+        replaced: what is scheduled now.
+        previous: what is at ``previous_key`` now.
+    """
+    return [Change(previous_key, replaced.value, index_of(previous))] if replaced else []
+
+
+def index_of(entry: Entry | None) -> int:
+    """Return the index that a change of a key needs which holds ``entry`` now."""
+    return entry.index if entry else ABSENT
+
+
+def _add(
+    result: SchedulePlan, store_key: str, entry: Entry | None, text: str | None, previous: Mapping[str, Entry]
+) -> None:
     value = None if text is None else text.encode()
-    result.changes.append(Change(store_key, value, entry.index if entry else ABSENT))
+    previous_key = PREVIOUS_PREFIX + store_key[len(SCHEDULE_PREFIX) :]
+    change = Change(store_key, value, index_of(entry))
+    result.groups.append([change, *kept(previous_key, entry, previous.get(previous_key))])
     if entry:
         result.before[store_key] = entry.value.decode("utf-8", "replace")
     if text is not None:
@@ -132,10 +151,28 @@ def _differs(entry: Entry | None, text: str | None) -> bool:
     return entry.value != text.encode()
 
 
-def _with_artifacts_in(
+def missing_in(store: Store, artifacts: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return those of ``artifacts`` that ``store`` lacks.
+
+    The key of an artifact holds its digest, so one that is there already is the same.
+
+    Raises:
+        StoreError: the store could not be read.
+    """
+    return {name: artifacts[name] for name in artifacts if store.get(name) is None}
+
+
+def with_artifacts_in(
     store: Store, manifest: PodManifest, key: HookKey, check: bool
 ) -> tuple[PodManifest, dict[str, bytes]]:
-    """Return ``manifest`` with its ``file`` locations moved into ``store``, and each artifact's key and content."""
+    """Return ``manifest`` with its ``file`` locations moved into ``store``, and each artifact's key and content.
+
+    Args:
+        check: see :func:`plan`.
+
+    Raises:
+        ArtifactError: an artifact is missing, is not what the manifest says, or is too large for the store.
+    """
     data = copy.deepcopy(dict(manifest.data))
     artifacts = {}
     for launchable in manifest.launchables:

@@ -83,7 +83,7 @@ def test_a_key_that_could_lead_elsewhere_is_refused(store: ConsulStore) -> None:
         with pytest.raises(StoreError, match="cannot be a key"):
             store.commit([Change(key, b"x", ABSENT)])
         with pytest.raises(StoreError, match="cannot be a key"):
-            store.batches([Change("hooks/fine", b"x", ABSENT), Change(key, b"x", ABSENT)])
+            store.batches([[Change("hooks/fine", b"x", ABSENT), Change(key, b"x", ABSENT)]])
 
 
 @pytest.mark.parametrize("others", [[], [Change(B, b"x", ABSENT)]], ids=["alone", "in a transaction"])
@@ -112,6 +112,27 @@ def test_deleting_what_is_gone_already_is_none(store: ConsulStore) -> None:
     assert values(store) == {B: b"x"}
 
 
+def test_deleting_what_must_exist_and_is_gone_is_a_conflict(store: ConsulStore) -> None:
+    store.commit([Change(A, b"x", ABSENT)])
+    removal = Change(A, None, index_of(store, A), must_exist=True)
+    store.commit([removal])
+    for others in ([], [Change(B, b"x", ABSENT)]):
+        with pytest.raises(StoreConflict, match=f"'{A}'.*nothing of this transaction was written"):
+            store.commit([*others, removal])
+    assert values(store) == {}
+    store.commit([Change(A, b"x", ABSENT)])
+    with pytest.raises(StoreConflict, match=f"'{A}'"):
+        store.commit([removal])
+
+
+def test_a_key_that_must_not_exist_is_a_conflict_where_it_does(store: ConsulStore) -> None:
+    store.commit([Change(A, None, ABSENT), Change(B, b"x", ABSENT)])
+    store.commit([Change(A, b"x", ABSENT)])
+    with pytest.raises(StoreConflict, match=f"'{A}'"):
+        store.commit([Change(B, b"y", index_of(store, B)), Change(A, None, ABSENT)])
+    assert values(store) == {A: b"x", B: b"x"}
+
+
 def test_no_writer_overwrites_another(consul: Consul) -> None:
     def count_up() -> None:
         store, times = store_at(consul.url), 10
@@ -135,12 +156,22 @@ def test_no_writer_overwrites_another(consul: Consul) -> None:
 @pytest.mark.parametrize("count", [1, 2, 64, 65, 200])
 def test_many_changes_take_as_few_transactions_as_consul_allows(store: ConsulStore, count: int) -> None:
     changes = [Change(f"hooks/{number:03}", b"x" * 100, ABSENT) for number in range(count)]
-    batches = store.batches(changes)
+    batches = store.batches([[change] for change in changes])
     assert [change for batch in batches for change in batch] == changes
     assert len(batches) == -(-count // 64)
     for batch in batches:
         store.commit(batch)
     assert len(values(store)) == count
+
+
+def test_what_belongs_together_is_in_one_transaction(store: ConsulStore) -> None:
+    groups = [[Change(f"hooks/{group}-{number}", b"x", ABSENT) for number in range(3)] for group in range(30)]
+    batches = store.batches(groups)
+    assert [len(batch) for batch in batches] == [63, 27]
+    removals = [[Change(f"hooks/{number}", None, 7, must_exist=True)] for number in range(33)]  # two operations each
+    assert [len(batch) for batch in store.batches(removals)] == [32, 1]
+    with pytest.raises(StoreError, match=r"'hooks/a' and 'hooks/b' have to be changed together, and are too large"):
+        store.batches([[Change("hooks/a", b"x" * 200 * KIB, ABSENT), Change("hooks/b", b"x" * 200 * KIB, ABSENT)]])
 
 
 def test_no_changes_are_no_transaction(store: ConsulStore) -> None:
@@ -151,7 +182,7 @@ def test_no_changes_are_no_transaction(store: ConsulStore) -> None:
 @pytest.mark.parametrize("size", [100 * KIB, 300 * KIB, 512 * KIB])
 def test_large_values_are_split_by_the_size_of_the_request(store: ConsulStore, size: int) -> None:
     changes = [Change(f"hooks/{number}", bytes([number]) * size, ABSENT) for number in range(8)]
-    batches = store.batches(changes)
+    batches = store.batches([[change] for change in changes])
     assert len(batches) == (3 if size == 100 * KIB else 8)
     for batch in batches:
         store.commit(batch)
@@ -166,7 +197,7 @@ def test_a_transaction_may_be_exactly_as_large_as_consul_allows(
     first = Change("hooks/a", b"x" * 196_500, ABSENT)
     for size in range(196_500, 196_700):
         changes = [first, Change("hooks/b", b"y" * size, ABSENT)]
-        if len(store.batches(changes)) > 1:
+        if len(store.batches([[change] for change in changes])) > 1:
             break
         largest = changes
     store.commit(largest)
@@ -180,7 +211,7 @@ def test_a_value_over_the_limit_is_refused_before_anything_is_sent(
     recording = recorder(consul)
     store = store_at(recording.url)
     changes = [Change(A, b"x", ABSENT), Change(B, b"x" * (512 * KIB + 1), ABSENT)]
-    for attempt in (lambda: store.batches(changes), lambda: store.commit(changes), lambda: store.commit(changes[1:])):
+    for attempt in (lambda: store.batches([changes]), lambda: store.commit(changes), lambda: store.commit(changes[1:])):
         with pytest.raises(StoreError, match=f"'{B}' has 524289 bytes, and the limit is 524288"):
             attempt()
     assert recording.requests == []

@@ -75,7 +75,7 @@ def _change_schedule(
         schedule.apply(store, plan)
     before, after = plan.before, plan.after
     data: dict[str, Any] = {
-        "changed": bool(plan.changes),
+        "changed": bool(plan.groups),
         "added": sorted(after.keys() - before.keys()),
         "updated": sorted(after.keys() & before.keys()),
         "removed": sorted(before.keys() - after.keys()),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import StoreConflict, StoreError, shown
@@ -27,12 +27,14 @@ class Entry:
 class Change:
     """One key to write (``value`` given) or to delete (``value`` is None), if its index is still ``index``.
 
-    To delete a key that is gone already is no conflict.
+    To delete a key that is gone already is no conflict, unless ``must_exist``. So to delete one with the index
+    :data:`ABSENT` makes sure that there still is no such key.
     """
 
     key: str
     value: bytes | None
     index: int
+    must_exist: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,18 @@ class Store(abc.ABC):
             StoreError: or one of its kinds, naming the store.
         """
 
-    def batches(self, changes: Sequence[Change]) -> list[list[Change]]:
-        """Split ``changes`` into as few transactions as this store allows; all of them in one, unless it has limits.
+    def batches(self, groups: Iterable[Sequence[Change]]) -> list[list[Change]]:
+        """Put ``groups`` of changes into as few transactions as this store allows, each group into one of them.
+
+        Without limits, all are one transaction.
 
         Raises:
-            StoreError: one of the changes can never be made: its key breaks the rules, or its value is too large.
+            StoreError: one of the changes can never be made: its key breaks the rules, or its value is too large; or a
+                group is too large for a transaction.
         """
+        changes = [change for group in groups for change in group]
         self._check_changes(changes)
-        return [list(changes)] if changes else []
+        return [changes] if changes else []
 
     def _check_key(self, key: str) -> None:
         if not key.isprintable() or any(not part or part.startswith(".") for part in key.split("/")):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -99,17 +99,28 @@ class ConsulStore(Store):
         elif changes:
             self._transact(changes)
 
-    def batches(self, changes: Sequence[Change]) -> list[list[Change]]:
+    def batches(self, groups: Iterable[Sequence[Change]]) -> list[list[Change]]:
         """See :meth:`Store.batches`."""
-        self._check_changes(changes)
         batches: list[list[Change]] = []
-        size = 0
-        for change in changes:
-            added = len(json.dumps([_operation(change)]))
-            if not batches or len(batches[-1]) == _MAX_TRANSACTION_OPERATIONS or size + added > _MAX_TRANSACTION_BYTES:
+        count = size = 0
+        for group in groups:
+            self._check_changes(group)
+            operations = [operation for change in group for operation in _operations(change)]
+            added = len(json.dumps(operations))
+            if len(group) > 1 and added > _MAX_TRANSACTION_BYTES:
+                raise StoreError(
+                    f"{self.name}: {' and '.join(shown(change.key) for change in group)} have to be changed together, "
+                    "and are too large for that; make the manifest smaller"
+                )
+            if (
+                not batches
+                or count + len(operations) > _MAX_TRANSACTION_OPERATIONS
+                or size + added > _MAX_TRANSACTION_BYTES
+            ):
                 batches.append([])
-                size = 0
-            batches[-1].append(change)
+                count = size = 0
+            batches[-1] += group
+            count += len(operations)
             size += added
         return batches
 
@@ -121,24 +132,27 @@ class ConsulStore(Store):
             raise self._not_consul()
 
     def _transact(self, changes: Sequence[Change]) -> None:
+        operations = [operation for change in changes for operation in _operations(change)]
         try:
-            answer = self._decoded(lambda: self._transactions.put([_operation(change) for change in changes]))
+            answer = self._decoded(lambda: self._transactions.put(operations))
         except RolledBackError as rolled_back:
-            raise self._why_rolled_back(changes, rolled_back.body) from None
+            raise self._why_rolled_back(operations, rolled_back.body) from None
         results = answer.get("Results") if isinstance(answer, dict) else None
-        # Consul answers with one result for each key that was written, and none for one that was deleted.
-        if not isinstance(results, list) or len(results) != sum(change.value is not None for change in changes):
+        # Consul answers with one result for each operation, but none for a key that was deleted.
+        expected = sum(operation["KV"]["Verb"] != "delete-cas" for operation in operations)
+        if not isinstance(results, list) or len(results) != expected:
             raise self._not_consul()
 
-    def _why_rolled_back(self, changes: Sequence[Change], body: str) -> StoreError:
+    def _why_rolled_back(self, operations: Sequence[dict[str, dict[str, str | int]]], body: str) -> StoreError:
         try:
             error = json.loads(body)["Errors"][0]
-            key, why = changes[error["OpIndex"]].key, str(error["What"])
+            operation, why = operations[error["OpIndex"]]["KV"], str(error["What"])
+            key = str(operation["Key"])
         except (ValueError, LookupError, TypeError, RecursionError):
             return self._not_consul()
-        if "denied" in why or "not found" in why:
+        if "denied" in why or "ACL not found" in why:
             return denied(self.name, "key:write", f" on {shown(key)}", shown(why, 200))
-        if "stale" in why:
+        if "stale" in why or operation["Verb"] == "check-index":
             return self._conflict(key)
         return StoreError(
             f"{self.name}: {shown(key)} was not written, nor anything of its transaction: {shown(why, 200)}"
@@ -198,8 +212,10 @@ def _items(answer: Response) -> Any:
     ]
 
 
-def _operation(change: Change) -> dict[str, dict[str, str | int]]:
+def _operations(change: Change) -> list[dict[str, dict[str, str | int]]]:
     operation: dict[str, str | int] = {"Verb": "delete-cas", "Key": change.key, "Index": change.index}
     if change.value is not None:
         operation.update(Verb="cas", Value=base64.b64encode(change.value).decode("ascii"))
-    return {"KV": operation}
+    elif change.must_exist:  # which delete-cas alone does not ask for
+        return [{"KV": {**operation, "Verb": "check-index"}}, {"KV": operation}]
+    return [{"KV": operation}]

@@ -98,7 +98,7 @@ class DirectoryStore(Store):
             with self._locked_for_writing():
                 for change in changes:
                     entry = self._entry_at(change.key)
-                    if entry is None and change.value is None:
+                    if entry is None and change.value is None and not change.must_exist:
                         continue
                     if (entry.index if entry else ABSENT) != change.index:
                         raise self._conflict(change.key)
