@@ -17,6 +17,7 @@
       ConfigurationError    the configuration file cannot be read or trusted, or a line of it is wrong
       HookRefused           a hook is unsafe or cannot be executed, so it is skipped
       AuditError            the audit cannot be read or changed
+      RolloutError          a rollout cannot be steered like that, or did not do well
 
 A message is one line that says where, what, and what to do. The faces (modules, the command) show it as it is.
 """
@@ -70,6 +71,10 @@ class HookRefused(HookError):
 
 class AuditError(HookError):
     """The audit cannot be read or changed; a run that cannot write it has a warning instead."""
+
+
+class RolloutError(HookError):
+    """A rollout cannot be steered like that as it stands, or did not do well."""
 
 
 def shown(value: object, limit: int = 80) -> str:

@@ -1,0 +1,353 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steering a rollout: what each step changes in the store, in one transaction; docs/rollout.md explains the steps.
+
+Each function compares and returns a plan, as :func:`.schedule.plan` does; :func:`.schedule.apply` carries it out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from . import manifest, rollout_record, strict_yaml
+from .errors import ManifestError, RolloutError, shown
+from .hook_key import HookKey
+from .manifest import PodManifest
+from .node_status import STATUS_PREFIX
+from .outcomes import OUTCOMES, STARTED, SUCCEEDED
+from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout
+from .schedule import SchedulePlan, index_of, kept, missing_in, with_artifacts_in
+from .store import ABSENT, Change, Entry, Store
+
+#: The outcomes that can count against a new version.
+COUNTABLE = tuple(outcome for outcome in OUTCOMES if outcome not in (STARTED, SUCCEEDED))
+
+
+@dataclass
+class RolloutPlan(SchedulePlan):
+    """What a step changes in the store."""
+
+    #: What is under way afterwards.
+    rollout: Rollout | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A new manifest of a hook.
+
+    Args:
+        upload_artifacts: move artifacts with a ``file`` location into the store, and have the manifest say so.
+        check: see :func:`.schedule.plan`.
+    """
+
+    manifest: PodManifest
+    upload_artifacts: bool = False
+    check: bool = False
+
+    def in_store(self, store: Store, key: HookKey) -> tuple[PodManifest, dict[str, bytes]]:
+        """Return the manifest as the store will have it, and the artifacts that this takes, by key.
+
+        Raises:
+            ArtifactError: see :func:`.schedule.with_artifacts_in`.
+        """
+        if not self.upload_artifacts:
+            return self.manifest, {}
+        return with_artifacts_in(store, self.manifest, key, self.check)
+
+
+def plan_start(
+    store: Store,
+    key: HookKey,
+    version: Version,
+    cohort: Cohort,
+    limits: Mapping[str, Any],
+    *,
+    started_by: str,
+    now: float,
+) -> RolloutPlan:
+    """Plan to have a cohort of the hosts take ``version``.
+
+    Where that is under way already, also for more hosts, nothing but the ``limits`` changes. So who was interrupted may
+    begin anew.
+
+    Args:
+        limits: those of the fields of :class:`Limits` that are given.
+        now: seconds since 1970.
+
+    Raises:
+        RolloutError: the cohort or a limit is not valid, another manifest is under way, or this one is scheduled.
+        ArtifactError: see :func:`.schedule.plan`.
+        ManifestError: what is scheduled or under way cannot be read.
+        StoreError: the store could not be read.
+    """
+    _check_limits(limits)
+    _check_cohort(cohort, key, _hosts(store))
+    pod, artifacts = version.in_store(store, key)
+    record, rollout = _under_way(store, key)
+    if record and rollout:
+        _check_manifest(rollout, pod)
+        if not _is_within(cohort, rollout):
+            raise RolloutError(
+                f"{key}: the rollout is under way for {_called(rollout.cohort)}, {_origin(rollout)}; widen it instead"
+            )
+        return _replacement(record, rollout, dataclasses.replace(rollout, limits=_limits(rollout.limits, limits)))
+    base = store.get(key.store_key)
+    base_sha = _sha_of(base, key)
+    if base_sha == pod.sha:
+        raise RolloutError(f"{key}: this manifest is scheduled for all hosts already, so there is nothing to roll out")
+    moment = _moment(now)
+    started = Rollout(key, pod, cohort, _limits(Limits(), limits), base_sha, started_by, moment, moment)
+    plan = _replacement(None, None, started)
+    plan.uploads.update(missing_in(store, artifacts))
+    return plan
+
+
+def plan_widen(
+    store: Store, key: HookKey, version: Version | None, cohort: Cohort, limits: Mapping[str, Any], *, now: float
+) -> RolloutPlan:
+    """Plan to have more hosts take part in the rollout of ``key``. None of those that do is left out.
+
+    Args:
+        version: what has to be under way, None for whatever is.
+        cohort: who is to take part as well.
+        limits: those of the fields of :class:`Limits` that are to change.
+        now: seconds since 1970.
+
+    Raises:
+        RolloutError: the cohort or a limit is not valid, or no rollout, or that of another manifest, is under way.
+        ManifestError: what is under way cannot be read.
+        StoreError: the store could not be read.
+    """
+    _check_limits(limits)
+    _check_nodes(cohort, _hosts(store))
+    record, rollout = _under_way(store, key)
+    if record is None or rollout is None:
+        raise RolloutError(f"{key}: no rollout is under way; start one first")
+    if version:
+        _check_manifest(rollout, version.in_store(store, key)[0])
+    added = {node for node in cohort.nodes if not rollout.cohort.includes(node, key)}
+    wider = Cohort(
+        (*rollout.cohort.nodes, *sorted(added)),
+        max(cohort.percent, rollout.cohort.percent),
+    )
+    changed = dataclasses.replace(rollout, cohort=wider, limits=_limits(rollout.limits, limits))
+    if wider != rollout.cohort:
+        changed = dataclasses.replace(changed, widened=_moment(now))
+    return _replacement(record, rollout, changed)
+
+
+def plan_promote(store: Store, key: HookKey, version: Version | None) -> RolloutPlan:
+    """Plan to schedule for all hosts what is under way, which ends the rollout. What was scheduled is kept.
+
+    Nothing changes where ``version`` is scheduled already, and no rollout is under way.
+
+    Args:
+        version: what has to be under way, None for whatever is.
+
+    Raises:
+        RolloutError: no rollout, or that of another manifest, is under way, or another one was scheduled meanwhile.
+        ManifestError: what is scheduled or under way cannot be read.
+        StoreError: the store could not be read.
+    """
+    pod = version.in_store(store, key)[0] if version else None
+    record, rollout = _under_way(store, key)
+    base = store.get(key.store_key)
+    if record is None or rollout is None:
+        if pod and base and _sha_of(base, key) == pod.sha:
+            return RolloutPlan()
+        raise RolloutError(f"{key}: no rollout is under way; start one first")
+    if pod:
+        _check_manifest(rollout, pod)
+    if _sha_of(base, key) != rollout.base_sha:
+        raise RolloutError(
+            f"{key}: what is scheduled was changed since the rollout was started; abort the rollout, and start it again"
+        )
+    plan = _base_change(key, base, rollout.manifest.text, store.get(key.previous_key))
+    plan.groups[0].append(_removal(record, key))
+    plan.before[rollout.store_key] = _shown(rollout)
+    return plan
+
+
+def plan_abort(store: Store, key: HookKey, version: Version | None) -> RolloutPlan:
+    """Plan to end the rollout of ``key``: its hosts go back to what is scheduled. Where none is, nothing changes.
+
+    Args:
+        version: what has to be under way, None for whatever is, even if that cannot be read.
+
+    Raises:
+        RolloutError: another manifest is under way.
+        ManifestError: what is under way cannot be read.
+        StoreError: the store could not be read.
+    """
+    plan = RolloutPlan()
+    record = store.get(ROLLOUT_PREFIX + str(key))
+    if record is None:
+        return plan
+    text = record.value.decode("utf-8", "replace")
+    if version:
+        rollout = _decoded(record, key)
+        _check_manifest(rollout, version.in_store(store, key)[0])
+        text = _shown(rollout)
+    plan.groups.append([_removal(record, key)])
+    plan.before[ROLLOUT_PREFIX + str(key)] = text
+    return plan
+
+
+def plan_rollback(store: Store, key: HookKey) -> RolloutPlan:
+    """Plan to schedule what was scheduled before, and to keep in its place what is: a second time returns to that.
+
+    Raises:
+        RolloutError: a rollout is under way, or nothing was scheduled before.
+        ManifestError: what was scheduled before is no valid manifest.
+        StoreError: the store could not be read.
+    """
+    record, rollout = _under_way(store, key)
+    if record and rollout:
+        raise RolloutError(f"{key}: a rollout is under way, {_origin(rollout)}; abort it first")
+    previous = store.get(key.previous_key)
+    if previous is None:
+        raise RolloutError(f"{key}: nothing was scheduled before, so there is nothing to go back to")
+    pod = manifest.parse(previous.value, f"key {key.previous_key}")
+    base = store.get(key.store_key)
+    plan = _base_change(key, base, pod.text, previous)
+    if base is None:
+        plan.groups[0].append(Change(key.previous_key, None, previous.index, must_exist=True))
+    plan.groups[0].append(Change(ROLLOUT_PREFIX + str(key), None, ABSENT))  # still none is under way
+    return plan
+
+
+def read_rollouts(store: Store) -> tuple[list[Rollout], list[str]]:
+    """Return all rollouts under way, and for each record that cannot be read why.
+
+    Raises:
+        StoreError: the store could not be read.
+    """
+    rollouts, errors = [], []
+    for store_key, record in store.read(ROLLOUT_PREFIX).items():
+        try:
+            key = HookKey.from_store_key(store_key, ROLLOUT_PREFIX)
+            rollouts.append(_decoded(record, key))
+        except ManifestError as error:
+            errors.append(str(error))
+    return rollouts, errors
+
+
+def _under_way(store: Store, key: HookKey) -> tuple[Entry | None, Rollout | None]:
+    record = store.get(ROLLOUT_PREFIX + str(key))
+    return record, _decoded(record, key) if record else None
+
+
+def _decoded(record: Entry, key: HookKey) -> Rollout:
+    return rollout_record.decode(key, record.value, f"key {ROLLOUT_PREFIX}{key}")
+
+
+def _replacement(record: Entry | None, before: Rollout | None, after: Rollout) -> RolloutPlan:
+    plan = RolloutPlan(rollout=after)
+    if before != after:
+        plan.groups.append([Change(after.store_key, after.encode(), index_of(record))])
+        plan.after[after.store_key] = _shown(after)
+        if before:
+            plan.before[after.store_key] = _shown(before)
+    return plan
+
+
+def _removal(record: Entry, key: HookKey) -> Change:
+    # It must still be there: what somebody else has ended must not be promoted, nor the other way round.
+    return Change(ROLLOUT_PREFIX + str(key), None, record.index, must_exist=True)
+
+
+def _base_change(key: HookKey, base: Entry | None, text: str, previous: Entry | None) -> RolloutPlan:
+    plan = RolloutPlan()
+    change = Change(key.store_key, text.encode(), index_of(base))
+    plan.groups.append([change, *kept(key.previous_key, base, previous)])
+    if base:
+        plan.before[key.store_key] = base.value.decode("utf-8", "replace")
+    plan.after[key.store_key] = text
+    return plan
+
+
+def _sha_of(base: Entry | None, key: HookKey) -> str | None:
+    return manifest.parse(base.value, f"key {key.store_key}").sha if base else None
+
+
+def _hosts(store: Store) -> list[str]:
+    return [store_key[len(STATUS_PREFIX) :] for store_key in store.read(STATUS_PREFIX)]
+
+
+def _check_cohort(cohort: Cohort, key: HookKey, hosts: Collection[str]) -> None:
+    _check_nodes(cohort, hosts)
+    if not hosts:
+        raise RolloutError(f"{key}: no host has reported to the store yet; have them run the listener first")
+    if not any(cohort.includes(node, key) for node in hosts):
+        raise RolloutError(
+            f"{key}: {_called(cohort)} is none of the {len(hosts)} hosts that report; name nodes, or raise percent"
+        )
+
+
+def _check_nodes(cohort: Cohort, hosts: Collection[str]) -> None:
+    if not 0 <= cohort.percent <= 100:
+        raise RolloutError(f"percent is {cohort.percent:g}; give a number from 0 to 100")
+    for node in cohort.nodes:
+        if node not in hosts:
+            raise RolloutError(
+                f"nodes: {shown(node)} is none of the {len(hosts)} hosts that report to the store; "
+                "give the names under hooks-status/"
+            )
+
+
+def _check_limits(limits: Mapping[str, Any]) -> None:
+    for name in ("failed_hosts", "failed_runs", "watch_for"):
+        if not 0 <= limits.get(name, 0) < math.inf:
+            raise RolloutError(f"{name} is {limits[name]}; give a number that is not below 0")
+    for outcome in limits.get("outcomes", ()):
+        if outcome not in COUNTABLE:
+            raise RolloutError(f"outcomes: {shown(outcome)} cannot be counted; give some of {', '.join(COUNTABLE)}")
+
+
+def _limits(limits: Limits, given: Mapping[str, Any]) -> Limits:
+    return dataclasses.replace(limits, **given)
+
+
+def _check_manifest(rollout: Rollout, pod: PodManifest) -> None:
+    if rollout.manifest.sha != pod.sha:
+        raise RolloutError(
+            f"{rollout.key}: the rollout of another manifest is under way, {_origin(rollout)}; "
+            "promote or abort that one first"
+        )
+
+
+def _is_within(cohort: Cohort, rollout: Rollout) -> bool:
+    return cohort.percent <= rollout.cohort.percent and all(
+        rollout.cohort.includes(node, rollout.key) for node in cohort.nodes
+    )
+
+
+def _called(cohort: Cohort) -> str:
+    nodes = [shown(", ".join(cohort.nodes))] if cohort.nodes else []
+    return " and ".join([*nodes, f"{cohort.percent:g} percent"])
+
+
+def _origin(rollout: Rollout) -> str:
+    return f"started by {shown(rollout.started_by)} at {shown(rollout.started)}"
+
+
+def _shown(rollout: Rollout) -> str:
+    """Return what people see of a record: who takes part under which limits, and the manifest as it was written."""
+    content = {
+        "nodes": list(rollout.cohort.nodes),
+        "percent": rollout.cohort.percent,
+        **dataclasses.asdict(rollout.limits),
+        "outcomes": list(rollout.limits.outcomes),
+        "started_by": rollout.started_by,
+    }
+    return strict_yaml.dump(content) + "---\n" + rollout.manifest.text
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

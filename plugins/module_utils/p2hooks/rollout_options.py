@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the options of a rollout, which module and command share, stand for: one step, and waiting for its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from . import rollout, schedule
+from .errors import HookError, RolloutError
+from .fleet import read_fleet
+from .hook_key import HookKey
+from .manifest import PodManifest
+from .rollout import RolloutPlan, Version
+from .rollout_judge import Verdict, judge
+from .rollout_record import Cohort, Rollout
+from .rollout_wait import wait
+from .store import Store
+
+STATES = ("started", "widened", "promoted", "aborted", "rolled_back")
+
+#: The options that are limits; one that is not given stays as it is.
+LIMITS = ("failed_hosts", "failed_runs", "outcomes", "watch_for")
+
+
+@dataclasses.dataclass
+class Steered:
+    """What came of a step."""
+
+    plan: RolloutPlan
+    #: What is under way afterwards.
+    rollout: Rollout | None
+    #: How it is doing; None where nothing is under way.
+    verdict: Verdict | None = None
+    aborted: bool = False
+    #: Why this failed, though something may have been done; None where it did not.
+    error: HookError | None = None
+
+    def result(self, *, check: bool) -> dict[str, Any]:
+        """Return what both faces answer, without the differences."""
+        written = self.plan.before.keys() | self.plan.after.keys() if check else self.plan.written
+        return {
+            "changed": bool(written) or self.aborted,
+            "aborted": self.aborted,
+            "rollout": described(self.rollout) if self.rollout else None,
+            "uploaded": sorted(self.plan.uploads if check else self.plan.uploads.keys() & self.plan.written),
+            **(shown_verdict(self.verdict) if self.verdict else {}),
+        }
+
+
+#: What the options are that are not given, and that a step has no use for.
+DEFAULTS: dict[str, Any] = {
+    "upload_artifacts": False,
+    "nodes": None,
+    "percent": None,
+    **dict.fromkeys(LIMITS),
+    "started_by": None,
+    "wait": True,
+    "wait_timeout": 900.0,
+    "allow_away": False,
+    "abort_when_broken": True,
+}
+
+
+def steer(store: Store, key: HookKey, pod: PodManifest | None, options: Mapping[str, Any], *, check: bool) -> Steered:
+    """Take the step that ``state`` names, unless ``check``, and wait for its end where that is wanted.
+
+    Args:
+        pod: the manifest that is rolled out; only to start needs it, but other steps refuse another one.
+        options: ``state``, and what :data:`DEFAULTS` has.
+
+    Raises:
+        HookError: of some kind: an option is not valid, the step is refused, or nothing was done for another reason.
+    """
+    if pod is None and options["state"] == "started":
+        raise RolloutError(f"{key}: has no manifest; give the one to roll out")
+    version = Version(pod, options["upload_artifacts"], check) if pod else None
+    _check_options(options)
+    plan = _plan(store, key, version, options)
+    steered = Steered(plan, plan.rollout)
+    waits = options["wait"] and plan.rollout is not None
+    timeout = options["wait_timeout"]
+    if plan.rollout and waits and plan.rollout.limits.watch_for >= timeout:
+        raise RolloutError(
+            f"watch_for is {plan.rollout.limits.watch_for:g}, and wait_timeout {timeout:g}, so waiting could never end "
+            "well; raise wait_timeout above it"
+        )
+    try:
+        if not check:
+            schedule.apply(store, plan)
+        if plan.rollout and waits and not check:
+            waited = wait(
+                store,
+                plan.rollout,
+                timeout=timeout,
+                allow_away=options["allow_away"],
+                abort_when_broken=options["abort_when_broken"],
+            )
+            steered.verdict, steered.aborted = waited.verdict, waited.aborted
+            steered.error = RolloutError(waited.error) if waited.error else None
+            steered.rollout = None if waited.aborted else plan.rollout
+        elif plan.rollout:
+            steered.verdict = judge(plan.rollout, read_fleet(store), time.time())
+    except HookError as error:
+        if not plan.written:
+            raise
+        steered.error = error
+    return steered
+
+
+def described(rollout: Rollout) -> dict[str, Any]:
+    """Return what a rollout is, as both faces answer it."""
+    return {
+        "event": rollout.key.event,
+        "id": rollout.key.id,
+        "manifest_sha": rollout.manifest.sha,
+        "base_sha": rollout.base_sha,
+        "nodes": list(rollout.cohort.nodes),
+        "percent": rollout.cohort.percent,
+        **dataclasses.asdict(rollout.limits),
+        "outcomes": list(rollout.limits.outcomes),
+        "started_by": rollout.started_by,
+        "started": rollout.started,
+        "widened": rollout.widened,
+    }
+
+
+def shown_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return how a rollout is doing, as both faces answer it."""
+    return {
+        "converged": list(verdict.converged),
+        "waiting": dict(verdict.waiting),
+        "away": dict(verdict.away),
+        "failed": dict(verdict.failed),
+        "outcomes": dict(verdict.outcomes),
+        "broken_by": [dict(breach) for breach in verdict.broken_by],
+    }
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if not 0 <= options["wait_timeout"] < math.inf:
+        raise RolloutError(f"wait_timeout is {options['wait_timeout']}; give seconds, not below 0")
+    if options["state"] not in ("started", "widened"):
+        given = [name for name in ("nodes", "percent", *LIMITS) if options[name] not in (None, [])]
+        if given:
+            raise RolloutError(
+                f"{given[0]} is given, but only a rollout that is started or widened takes it; remove it"
+            )
+
+
+def _plan(store: Store, key: HookKey, version: Version | None, options: Mapping[str, Any]) -> RolloutPlan:
+    state = options["state"]
+    cohort = Cohort(tuple(sorted(set(options["nodes"] or ()))), options["percent"] or 0.0)
+    limits = {name: options[name] for name in LIMITS if options[name] is not None}
+    if "outcomes" in limits:
+        limits["outcomes"] = tuple(limits["outcomes"])
+    if state == "started" and version:
+        started_by = options["started_by"] or _user()
+        return rollout.plan_start(store, key, version, cohort, limits, started_by=started_by, now=time.time())
+    if state == "widened":
+        return rollout.plan_widen(store, key, version, cohort, limits, now=time.time())
+    if state == "promoted":
+        return rollout.plan_promote(store, key, version)
+    if state == "aborted":
+        return rollout.plan_abort(store, key, version)
+    return rollout.plan_rollback(store, key)
+
+
+def _user() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # containers run as users that no file knows
+        user = str(os.geteuid())
+    return f"{user}@{os.uname().nodename}"

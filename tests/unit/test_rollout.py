@@ -1,0 +1,306 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from p2hooks.errors import HookError, ManifestError, RolloutError, StoreConflict
+from p2hooks.rollout import (
+    RolloutPlan,
+    Version,
+    plan_abort,
+    plan_promote,
+    plan_rollback,
+    plan_start,
+    plan_widen,
+    read_rollouts,
+)
+from p2hooks.rollout_record import Cohort, Limits
+from p2hooks.schedule import apply
+from p2hooks.store import ABSENT, Change
+from support_rollout import BASE, KEY, NEW, NODES, OLD, OTHER, PREVIOUS, RECORD, START, Fleet, moment, pod
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """Four hosts that have the old version."""
+    fleet = Fleet(tmp_path / "store")
+    fleet.schedule(OLD)
+    fleet.takes(*NODES, manifest=OLD)
+    return fleet
+
+
+def start(fleet: Fleet, cohort: Cohort, version: Version = Version(NEW), **limits: Any) -> RolloutPlan:  # noqa: B008
+    return plan_start(fleet.store, KEY, version, cohort, limits, started_by="bob", now=START + 10)
+
+
+def done(fleet: Fleet, plan: RolloutPlan) -> RolloutPlan:
+    apply(fleet.store, plan)
+    return plan
+
+
+def refused(attempt: Callable[[], object], kind: type[HookError] = RolloutError) -> str:
+    with pytest.raises(kind) as caught:
+        attempt()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_rollout_has_a_record_and_leaves_what_is_scheduled(fleet: Fleet) -> None:
+    plan = done(fleet, start(fleet, Cohort(("node1",), 5.0), failed_hosts=1, watch_for=30.0))
+    rollout = fleet.rollout
+    assert rollout == plan.rollout
+    assert (rollout.manifest, rollout.cohort) == (NEW, Cohort(("node1",), 5.0))
+    assert rollout.limits == Limits(failed_hosts=1, watch_for=30.0)
+    assert (rollout.base_sha, rollout.started_by) == (OLD.sha, "bob")
+    assert rollout.started == rollout.widened == moment(START + 10)
+    assert fleet.text(BASE) == OLD.text
+    assert plan.before == {}
+    assert list(plan.after) == [RECORD]
+    assert NEW.text in plan.after[RECORD]
+
+
+def test_a_hook_that_is_scheduled_nowhere_can_be_rolled_out(fleet: Fleet) -> None:
+    fleet.schedule(None)
+    assert fleet.start("node1").base_sha is None
+    done(fleet, plan_promote(fleet.store, KEY, None))
+    assert (fleet.text(BASE), fleet.text(RECORD)) == (NEW.text, None)
+
+
+def test_its_artifacts_are_uploaded(fleet: Fleet, tmp_path: Path) -> None:
+    artifact = tmp_path / "greet_2.tar.gz"
+    artifact.write_bytes(b"an artifact")
+    version = Version(pod(2, location=artifact.as_uri()), upload_artifacts=True)
+    key = f"hooks-artifacts/{hashlib.sha256(b'an artifact').hexdigest()}/greet_2.tar.gz"
+    assert list(start(fleet, Cohort(("node1",)), version).uploads) == [key]
+    done(fleet, start(fleet, Cohort(("node1",)), version))
+    assert fleet.text(key) == "an artifact"
+    assert fleet.rollout.manifest.launchables[0].location == f"store:{key}"
+    # Later steps know it by the file as well.
+    assert not start(fleet, Cohort(("node1",)), version).groups
+    done(fleet, plan_promote(fleet.store, KEY, version))
+    assert not plan_promote(fleet.store, KEY, version).groups
+    assert "already" in refused(lambda: start(fleet, Cohort(("node1",)), version))
+
+
+@pytest.mark.parametrize("cohort", [Cohort(), Cohort(percent=1e-9)])
+def test_a_cohort_that_matches_no_host_is_refused(fleet: Fleet, cohort: Cohort) -> None:
+    message = refused(lambda: start(fleet, cohort))
+    assert message.endswith("is none of the 4 hosts that report; name nodes, or raise percent")
+
+
+def test_a_fleet_without_hosts_is_refused(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path / "empty")
+    assert "no host has reported" in refused(lambda: start(fleet, Cohort(percent=100)))
+
+
+@pytest.mark.parametrize("percent", [-1, 100.1, float("nan"), float("inf"), float("-inf")])
+def test_a_share_out_of_range_is_refused(fleet: Fleet, percent: float) -> None:
+    message = refused(lambda: start(fleet, Cohort(("node1",), percent)))
+    assert message == f"percent is {percent:g}; give a number from 0 to 100"
+    fleet.start("node1")
+    assert refused(lambda: plan_widen(fleet.store, KEY, None, Cohort((), percent), {}, now=START)) == message
+
+
+@pytest.mark.parametrize("node", ["node5", "", "node1\n", "../node1"])
+def test_a_node_that_is_not_in_the_fleet_is_refused(fleet: Fleet, node: str) -> None:
+    message = refused(lambda: start(fleet, Cohort(("node1", node))))
+    assert message.startswith(f"nodes: {node!r} is none of the 4 hosts")
+    fleet.start("node1")
+    assert refused(lambda: plan_widen(fleet.store, KEY, None, Cohort((node,)), {}, now=START)) == message
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"failed_hosts": -1},
+        {"failed_runs": -1},
+        {"watch_for": -0.1},
+        {"watch_for": float("nan")},
+        {"watch_for": float("inf")},
+        {"outcomes": ("failed", "succeeded")},
+        {"outcomes": ("fialed",)},
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(fleet: Fleet, limit: dict[str, Any]) -> None:
+    assert refused(lambda: start(fleet, Cohort(("node1",)), **limit)).startswith(next(iter(limit)))
+    fleet.start("node1")
+    assert refused(lambda: plan_widen(fleet.store, KEY, None, Cohort(), limit, now=START))
+
+
+def test_a_rollout_over_one_under_way_is_refused(fleet: Fleet) -> None:
+    fleet.start("node1")
+    expected = f"the rollout of another manifest is under way, started by 'alice' at '{moment(START)}'"
+    other = Version(OTHER)
+    assert expected in refused(lambda: start(fleet, Cohort(("node1",)), other))
+    assert expected in refused(lambda: plan_widen(fleet.store, KEY, other, Cohort(("node2",)), {}, now=START))
+    assert expected in refused(lambda: plan_promote(fleet.store, KEY, other))
+    assert expected in refused(lambda: plan_abort(fleet.store, KEY, other))
+    assert fleet.rollout.manifest == NEW
+
+
+def test_what_is_scheduled_already_is_refused(fleet: Fleet) -> None:
+    assert "nothing to roll out" in refused(lambda: start(fleet, Cohort(("node1",)), Version(OLD)))
+
+
+def test_to_start_again_changes_nothing(fleet: Fleet) -> None:
+    rollout = fleet.start("node1", percent=5.0)
+    again = start(fleet, Cohort(("node1",), 5.0))
+    assert (again.groups, again.before, again.after, again.rollout) == ([], {}, {}, rollout)
+
+
+def test_a_controller_that_died_between_steps_resumes_by_running_the_same_again(fleet: Fleet) -> None:
+    fleet.start("node1")
+    done(fleet, plan_widen(fleet.store, KEY, Version(NEW), Cohort(("node2",), 50.0), {}, now=START + 1))
+    died_with = fleet.rollout
+    assert not start(fleet, Cohort(("node1",))).groups
+    assert not plan_widen(fleet.store, KEY, Version(NEW), Cohort(("node2",), 10.0), {}, now=START + 2).groups
+    assert not plan_widen(fleet.store, KEY, Version(NEW), Cohort(("node2",), 50.0), {}, now=START + 3).groups
+    assert fleet.rollout == died_with
+    done(fleet, plan_promote(fleet.store, KEY, Version(NEW)))
+    assert not plan_promote(fleet.store, KEY, Version(NEW)).groups
+
+
+@pytest.mark.parametrize("cohort", [Cohort(("node1", "node2")), Cohort(percent=50)])
+def test_to_start_again_for_more_hosts_is_refused(fleet: Fleet, cohort: Cohort) -> None:
+    fleet.start("node1")
+    assert "under way for 'node1' and 0 percent" in refused(lambda: start(fleet, cohort))
+
+
+def test_to_start_again_with_other_limits_changes_them(fleet: Fleet) -> None:
+    fleet.start("node1", failed_runs=3)
+    done(fleet, start(fleet, Cohort(("node1",)), failed_hosts=2))
+    assert fleet.rollout.limits == Limits(failed_hosts=2, failed_runs=3)
+
+
+def test_a_cohort_only_grows(fleet: Fleet) -> None:
+    rollout = fleet.start("node1", percent=20.0)
+    plan = plan_widen(fleet.store, KEY, None, Cohort(("node2",), 10.0), {"watch_for": 5.0}, now=START + 60)
+    done(fleet, plan)
+    assert fleet.rollout.cohort.percent == 20.0
+    assert {node for node in NODES if rollout.cohort.includes(node, KEY)} | {"node2"} == {
+        node for node in NODES if fleet.rollout.cohort.includes(node, KEY)
+    }
+    assert (fleet.rollout.started, fleet.rollout.widened) == (moment(START), moment(START + 60))
+    assert fleet.rollout.limits == Limits(watch_for=5.0)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda fleet: plan_widen(fleet.store, KEY, None, Cohort(percent=50), {}, now=START),
+        lambda fleet: plan_promote(fleet.store, KEY, None),
+        lambda fleet: plan_promote(fleet.store, KEY, Version(NEW)),
+    ],
+)
+def test_without_a_rollout_there_is_nothing_to_steer(fleet: Fleet, step: Callable[[Fleet], object]) -> None:
+    assert "no rollout is under way" in refused(lambda: step(fleet))
+
+
+def test_promoting_schedules_and_keeps_what_was_scheduled(fleet: Fleet) -> None:
+    fleet.start("node1")
+    plan = plan_promote(fleet.store, KEY, Version(NEW))
+    assert len(plan.groups) == 1
+    done(fleet, plan)
+    assert (fleet.text(BASE), fleet.text(PREVIOUS), fleet.text(RECORD)) == (NEW.text, OLD.text, None)
+    assert (plan.before[BASE], plan.after) == (OLD.text, {BASE: NEW.text})
+
+
+@pytest.mark.parametrize("meanwhile", [OTHER, None])
+def test_what_was_scheduled_meanwhile_is_not_overwritten(fleet: Fleet, meanwhile: Any) -> None:
+    fleet.start("node1")
+    fleet.schedule(meanwhile)
+    assert "was changed since the rollout was started" in refused(lambda: plan_promote(fleet.store, KEY, None))
+    assert fleet.rollout.manifest == NEW
+
+
+def test_aborting_removes_the_record_alone(fleet: Fleet) -> None:
+    fleet.start("node1")
+    done(fleet, plan_abort(fleet.store, KEY, Version(NEW)))
+    assert (fleet.text(BASE), fleet.text(PREVIOUS), fleet.text(RECORD)) == (OLD.text, None, None)
+    assert not plan_abort(fleet.store, KEY, None).groups
+
+
+def test_a_record_that_cannot_be_read_can_be_aborted(fleet: Fleet) -> None:
+    fleet.store.commit([Change(RECORD, b"{}", ABSENT), Change("hooks-rollout/a/b/c", b"", ABSENT)])
+    fleet_start = lambda: start(fleet, Cohort(("node1",)))  # noqa: E731
+    assert "abort the rollout, and start it again" in refused(fleet_start, ManifestError)
+    assert "abort the rollout" in refused(lambda: plan_rollback(fleet.store, KEY), ManifestError)
+    rollouts, errors = read_rollouts(fleet.store)
+    assert (rollouts, len(errors)) == ([], 2)
+    done(fleet, plan_abort(fleet.store, KEY, None))
+    assert fleet.text(RECORD) is None
+
+
+def test_a_second_rollback_returns(fleet: Fleet) -> None:
+    fleet.schedule(NEW)
+    for now_, before in ((OLD, NEW), (NEW, OLD), (OLD, NEW)):
+        plan = done(fleet, plan_rollback(fleet.store, KEY))
+        assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (now_.text, before.text)
+        assert (plan.before, plan.after) == ({BASE: before.text}, {BASE: now_.text})
+
+
+def test_a_promoted_version_can_be_rolled_back(fleet: Fleet) -> None:
+    fleet.start("node1")
+    done(fleet, plan_promote(fleet.store, KEY, None))
+    done(fleet, plan_rollback(fleet.store, KEY))
+    assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (OLD.text, NEW.text)
+
+
+def test_a_removed_hook_comes_back(fleet: Fleet) -> None:
+    fleet.schedule(None)
+    done(fleet, plan_rollback(fleet.store, KEY))
+    assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (OLD.text, None)
+
+
+def test_without_anything_before_a_rollback_is_refused(fleet: Fleet) -> None:
+    assert "nothing was scheduled before" in refused(lambda: plan_rollback(fleet.store, KEY))
+
+
+def test_amid_a_rollout_a_rollback_is_refused(fleet: Fleet) -> None:
+    fleet.schedule(OTHER)
+    fleet.start("node1")
+    assert "a rollout is under way, started by 'alice'" in refused(lambda: plan_rollback(fleet.store, KEY))
+
+
+STEPS: dict[str, Callable[[Fleet], RolloutPlan]] = {
+    "widen": lambda fleet: plan_widen(fleet.store, KEY, None, Cohort(("node2",)), {}, now=START + 1),
+    "widen otherwise": lambda fleet: plan_widen(fleet.store, KEY, None, Cohort(("node3",)), {}, now=START + 2),
+    "promote": lambda fleet: plan_promote(fleet.store, KEY, None),
+    "abort": lambda fleet: plan_abort(fleet.store, KEY, None),
+}
+
+
+@pytest.mark.parametrize("second", STEPS)
+@pytest.mark.parametrize("first", STEPS)
+def test_of_two_who_steer_at_once_one_wins(fleet: Fleet, first: str, second: str) -> None:
+    fleet.start("node1")
+    plans = STEPS[first](fleet), STEPS[second](fleet)
+    apply(fleet.store, plans[0])
+    after = fleet.store.read("hooks")
+    with pytest.raises(StoreConflict, match=r"somebody else changed .*, so run this again$"):
+        apply(fleet.store, plans[1])
+    assert fleet.store.read("hooks") == after
+
+
+def test_of_two_who_start_at_once_one_wins(fleet: Fleet) -> None:
+    plans = start(fleet, Cohort(("node1",))), start(fleet, Cohort(("node1",)), Version(OTHER))
+    apply(fleet.store, plans[0])
+    with pytest.raises(StoreConflict, match=RECORD):
+        apply(fleet.store, plans[1])
+    assert fleet.rollout.manifest == NEW
+
+
+def test_a_rollout_that_starts_amid_a_rollback_stops_it(fleet: Fleet) -> None:
+    fleet.schedule(OTHER)
+    plan = plan_rollback(fleet.store, KEY)
+    fleet.start("node1")
+    with pytest.raises(StoreConflict, match=RECORD):
+        apply(fleet.store, plan)
+    assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (OTHER.text, OLD.text)
