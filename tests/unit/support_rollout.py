@@ -51,16 +51,24 @@ class Fleet:
     ) -> None:
         """Have ``nodes`` report that the hook is as ``hook`` says, or not there where that says nothing."""
         for node in nodes:
-            content = {
-                "schema": 1,
-                "node": node,
-                "engine": "0.1.0",
-                "reported": moment(at),
-                "valid_for": valid_for,
-                "error": host_error,
-                "hooks": {str(KEY): hook} if hook else {},
-            }
-            self.write(node, json.dumps(content).encode())
+            hooks = {str(KEY): hook} if hook else {}
+            self.write(node, self.document(node, hooks, at=at, valid_for=valid_for, error=host_error))
+
+    @staticmethod
+    def document(
+        node: str, hooks: dict[str, Any], *, at: float, valid_for: float = 1200, error: str | None = None
+    ) -> bytes:
+        """Return a report."""
+        content = {
+            "schema": 1,
+            "node": node,
+            "engine": "0.1.0",
+            "reported": moment(at),
+            "valid_for": valid_for,
+            "error": error,
+            "hooks": hooks,
+        }
+        return json.dumps(content).encode()
 
     def write(self, node: str, value: bytes) -> None:
         entry = self.store.get(STATUS_PREFIX + node)

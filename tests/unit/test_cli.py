@@ -24,15 +24,17 @@ import yaml
 from p2hooks import VERSION, configuration, run_command
 from p2hooks.cli import parser, texts
 from p2hooks.console import UsageError
+from p2hooks.hook_options import read_manifest
 from p2hooks.store import options as store_options
 from p2hooks.store.consul import ConsulStore
+from support_rollout import Fleet
 from support_run import eventually, write_script
 
 TOP = Path(__file__).parents[2]
 COMMAND = TOP / "bin/p2-hook"
 EVENT = "before_install"
 COMMANDS = (
-    "bin2pod", "schedule", "unschedule", "list", "info", "install", "listen", "run", "audit", "audit-prune",
+    "bin2pod", "schedule", "unschedule", "list", "info", "install", "listen", "run", "rollout", "audit", "audit-prune",
     "audit-import", "compile",
 )  # fmt: skip
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -77,7 +79,9 @@ class Host:
         command = words[0] if words else ""
         if command in ("info", "install", "list", "listen", "run"):
             words += ["--root", str(self.root)]
-        if command in ("info", "install", "list", "listen", "schedule", "unschedule"):
+        if command in ("info", "install", "list", "listen", "schedule", "unschedule") or (
+            command == "rollout" and "--help" not in words
+        ):
             words += ["--store-path", str(self.path / "store")]
         if command in ("audit", "listen", "run") or (command.startswith("audit-") and "--audit-database" not in words):
             words += ["--audit-log", str(self.audit)]
@@ -168,6 +172,82 @@ def test_the_way_of_a_hook_from_an_executable_to_its_removal(any_host: Host) -> 
     assert host.done(f"unschedule --event {EVENT} ensure_user") == f"removed hooks/{EVENT}/ensure_user\n"
     assert host.done("install --allow-empty") == f"removed {EVENT}/ensure_user\n"
     assert host.done("list") == "no hook is installed here\n"
+
+
+def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> None:
+    host.done(f"schedule --event {EVENT} {host.hook('greet')}")
+    manifest = host.hook("greet", "echo hello again")
+    fleet = Fleet(host.path / "store")
+    fleet.report("web1", "web2", at=time.time())
+    assert host.done("rollout show") == "no rollout is under way\n"
+    start = f"rollout start {manifest} --event {EVENT} --nodes web1 --no-wait --started-by alice"
+    assert host.done(f"{start} --check").startswith(f"would start {EVENT}/greet\n")
+    assert host.done(start).splitlines() == [
+        f"started {EVENT}/greet",
+        "0 converged, 1 waiting, 0 away, 0 failed",
+        "waiting: web1: it does not have it yet",
+    ]
+    assert host.done(start).startswith("nothing to change\n")
+    wider = host.call(f"rollout widen greet --event {EVENT} --percent 100 --no-wait --json").data
+    assert (wider["changed"], sorted(wider["waiting"]), wider["rollout"]["percent"]) == (True, ["web1", "web2"], 100)
+    assert host.done("rollout show").startswith(f"{EVENT}/greet: started by alice at ")
+    (under_way,) = json.loads(host.done("rollout show --json"))["rollouts"]
+    assert (under_way["id"], under_way["started_by"], under_way["converged"]) == ("greet", "alice", [])
+
+    promoted = host.done(f"rollout promote greet --event {EVENT} --diff")
+    assert promoted.startswith(f"promoted {EVENT}/greet\n--- hooks-rollout/{EVENT}/greet\n")
+    assert f"\n+++ hooks/{EVENT}/greet\n" in promoted
+    assert host.done(f"rollout promote {manifest} --event {EVENT}") == "nothing to change\n"
+    assert host.done(f"rollout rollback greet --event {EVENT}") == f"rolled back {EVENT}/greet\n"
+    assert host.done(f"rollout abort greet --event {EVENT}") == "nothing to change\n"
+
+
+def test_a_rollout_that_breaks_its_limits_is_an_error(host: Host) -> None:
+    manifest = host.hook("greet")
+    sha = read_manifest(manifest).sha
+    fleet = Fleet(host.path / "store")
+    hook = {"manifest_sha": sha, "scheduled_sha": sha, "outcomes": {"failed": 2}}
+    fleet.write("web1", fleet.document("web1", {f"{EVENT}/greet": hook}, at=time.time()))
+    result = host.call(f"rollout start {manifest} --event {EVENT} --percent 100 --json")
+    assert result.code == 1
+    assert result.error.endswith("web1: runs: failed 2; the rollout is aborted")
+    assert result.data["error"] == result.error
+    assert (result.data["aborted"], result.data["rollout"]) == (True, None)
+    assert [breach["node"] for breach in result.data["broken_by"]] == ["web1"]
+    assert host.done("rollout show") == "no rollout is under way\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        ("rollout begin", 2, "invalid choice: 'begin'"),
+        ("rollout start greet", 2, "one of the arguments --event --global is required"),
+        ("rollout start greet --global", 1, "greet: is missing; build it"),
+        ("rollout widen greet --global --percent 10", 1, "greet: no rollout is under way; start one first"),
+        ("rollout widen greet --global --percent 101", 1, "percent is 101; give a number from 0 to 100"),
+        ("rollout widen greet --global --percent x", 2, "invalid float value"),
+        ("rollout widen greet --global --nodes a,,b", 2, "is empty"),
+        ("rollout widen greet --global --nodes a", 1, "nodes: 'a' is none of the 0 hosts"),
+        ("rollout widen greet --global --wait-timeout nan", 1, "wait_timeout is nan; give seconds"),
+        ("rollout promote greet --global", 1, "greet: no rollout is under way; start one first"),
+        ("rollout rollback greet --global", 1, "greet: nothing was scheduled before"),
+    ],
+)
+def test_a_step_of_a_rollout_that_cannot_be_taken(host: Host, arguments: str, code: int, error: str) -> None:
+    result = host.call(arguments)
+    assert (result.code, error in result.error) == (code, True)
+
+
+def test_a_rollout_without_a_step_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="required: STEP; see p2-hook rollout --help"):
+        parser.parse(["rollout"])
+
+
+@pytest.mark.parametrize("step", texts.ROLLOUT_STEPS)
+def test_each_step_of_a_rollout_has_help(host: Host, step: str) -> None:
+    text = host.done(f"rollout {step} --help")
+    assert text.startswith(f"usage: p2-hook rollout {step}")
+    assert f"\n  p2-hook rollout {step}" in text
 
 
 def test_the_example_of_the_documents_works_in_a_shell(host: Host, tmp_path: Path) -> None:
@@ -741,7 +821,7 @@ def test_help_teaches(host: Host, arguments: str) -> None:
 def test_the_examples_of_the_help_are_valid() -> None:
     examples = []
     for line in (
-        "\n".join([texts.TOP_END, *(command.end for command in texts.COMMANDS.values())])
+        "\n".join([texts.TOP_END, *(text.end for text in (*texts.COMMANDS.values(), *texts.ROLLOUT_STEPS.values()))])
         .replace("\\\n", " ")
         .splitlines()
     ):

@@ -14,6 +14,9 @@ from .errors import ManifestError, reason_of, shown
 from .files import read_file
 from .hook_key import HookKey
 
+#: What ends like this is the path of a manifest, and no id.
+_MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+
 
 def yaml_of(option: Any, name: str) -> tuple[bytes, str]:
     """Return the YAML that an option holds, as text or as the path of a file on this host, and what messages call it.
@@ -66,3 +69,18 @@ def hook_of(options: Mapping[str, Any]) -> tuple[HookKey, manifest.PodManifest |
     if pod and pod.id != pod_id:
         raise ManifestError(f"{key}: the manifest has the id {pod.id}; give the same id, or none")
     return key, pod
+
+
+def hook_named(
+    event: str | None, name: str, *, is_manifest: bool = False
+) -> tuple[HookKey, manifest.PodManifest | None]:
+    """Return the hook that ``name``, an id or the path of a manifest, stands for, and its manifest where there is one.
+
+    Args:
+        is_manifest: it is a path, whatever it looks like.
+
+    Raises:
+        ManifestError: it is neither, the file cannot be read, or the manifest is not valid.
+    """
+    is_manifest = is_manifest or "/" in name or name.endswith(_MANIFEST_SUFFIXES)
+    return hook_of({"event": event, "id": None if is_manifest else name, "manifest": name if is_manifest else None})

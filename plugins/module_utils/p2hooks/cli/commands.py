@@ -14,16 +14,14 @@ from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
 from ..errors import shown
 from ..event_hooks import hooks_of, would_run
 from ..hook_key import HookKey
-from ..hook_options import hook_of
+from ..hook_options import hook_named, hook_of
 from ..ids import check_id
 from ..layout import Layout
 from ..manifest import PodManifest
 from ..node_status import own_node
 from ..store import Store
 from ..store.options import open_store
-from . import audit, info, output
-
-_MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+from . import audit, info, output, rollout
 
 
 def _bin2pod(options: argparse.Namespace) -> Answer:
@@ -63,7 +61,7 @@ def _schedule(options: argparse.Namespace) -> Answer:
 
 
 def _unschedule(options: argparse.Namespace) -> Answer:
-    return _change_schedule(options, {_hook_named(options.event, hook)[0]: None for hook in options.hooks})
+    return _change_schedule(options, {hook_named(options.event, hook)[0]: None for hook in options.hooks})
 
 
 def _change_schedule(
@@ -90,7 +88,7 @@ def _change_schedule(
     differences = [
         output.Difference(key, before.get(key, ""), after.get(key, "")) for key in sorted(before.keys() | after.keys())
     ]
-    return _with_differences(options, data, lines or ["nothing to change"], differences)
+    return output.with_differences(options, data, lines or ["nothing to change"], differences)
 
 
 def _list(options: argparse.Namespace) -> Answer:
@@ -250,7 +248,7 @@ def _install(options: argparse.Namespace) -> Answer:
         output.Difference(str(action.key), action.before, action.manifest.text if action.manifest else "")
         for action in actions
     ]
-    answer = _with_differences(options, data, lines, differences)
+    answer = output.with_differences(options, data, lines, differences)
     answer.errors = [text if key in text else f"{key}: {text}" for key, text in data["errors"].items()]
     if errors:
         answer.code = ERROR if options.state else PARTLY_INSTALLED
@@ -269,7 +267,7 @@ def _install_planner(options: argparse.Namespace, layout: Layout) -> Callable[[]
         )
     if options.hook is None or len(options.events) != 1:
         raise UsageError("--local, --absent and --hand-back need one HOOK, and one --event EVENT or --global")
-    key, pod = _hook_named(options.events[0], options.hook, is_manifest=options.state == "present")
+    key, pod = hook_named(options.events[0], options.hook, is_manifest=options.state == "present")
     if options.state == "absent":
         return lambda: install.plan_absent(layout, key)
     if pod is None or options.state == "handed_back":
@@ -294,6 +292,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "info": info.answer,
     "install": _install,
     "run": _run,
+    "rollout": rollout.answer,
     "audit": audit.answer,
     "audit-prune": audit.prune,
     "audit-import": audit.import_p2,
@@ -301,21 +300,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
 }
 
 
-def _hook_named(event: str | None, name: str, *, is_manifest: bool = False) -> tuple[HookKey, PodManifest | None]:
-    """Return the hook that ``name``, an id or the path of a manifest, stands for."""
-    is_manifest = is_manifest or "/" in name or name.endswith(_MANIFEST_SUFFIXES)
-    return hook_of({"event": event, "id": None if is_manifest else name, "manifest": name if is_manifest else None})
-
-
 def _store(options: argparse.Namespace, *, create: bool = False) -> Store:
     return open_store(vars(options), create=create)
-
-
-def _with_differences(
-    options: argparse.Namespace, data: dict[str, Any], lines: list[str], differences: list[output.Difference]
-) -> Answer:
-    """Return the answer, with the differences for those who ask: they may hold what others should not see."""
-    if options.diff:
-        data["diff"] = [difference._asdict() for difference in differences]
-        lines = [*lines, *(line for difference in differences for line in difference.lines())]
-    return Answer(data, lines)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..console import printable
+from ..console import Answer, printable
 
 _LONG_DIGEST = re.compile(r"[0-9a-f]{40,}\Z")
 _SHOWN_DIGITS = 12
@@ -51,3 +52,13 @@ def versions(by_launchable: Mapping[str, str]) -> str:
 def document(data: Mapping[str, Any]) -> list[str]:
     """Return ``data`` as the lines of a JSON document."""
     return json.dumps(data, indent=2).splitlines()
+
+
+def with_differences(
+    options: argparse.Namespace, data: dict[str, Any], lines: list[str], differences: list[Difference]
+) -> Answer:
+    """Return the answer, with the differences for those who ask: they may hold what others should not see."""
+    if options.diff:
+        data["diff"] = [difference._asdict() for difference in differences]
+        lines = [*lines, *(line for difference in differences for line in difference.lines())]
+    return Answer(data, lines)

@@ -16,6 +16,8 @@ from ..events import EVENTS
 from ..hook_info import DEFAULT_LIMIT
 from ..install import DEFAULT_MAX_UNPACKED_BYTES
 from ..outcomes import OUTCOMES
+from ..rollout import COUNTABLE
+from ..rollout_options import DEFAULTS
 from ..store.options import VARIABLES
 from . import texts
 
@@ -76,15 +78,18 @@ def _parser() -> argparse.ArgumentParser:
             epilog=text.end,
         )
         _OPTIONS[name](command)
-        # A default of these would hide the same option before the sub-command.
-        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document")
-        if name in UNCONFIGURED:
-            continue
-        command.add_argument(
+        _add_common(command, is_configured=name not in UNCONFIGURED)
+    return top
+
+
+def _add_common(parser: argparse.ArgumentParser, *, is_configured: bool) -> None:
+    # A default of these would hide the same option before the sub-command.
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document")
+    if is_configured:
+        parser.add_argument(
             "--config", metavar="FILE", type=_given, default=argparse.SUPPRESS,
             help=f"the configuration file, for options that are not given (default: {DEFAULT_PATH})",
         )  # fmt: skip
-    return top
 
 
 def _bin2pod_options(parser: argparse.ArgumentParser) -> None:
@@ -123,10 +128,7 @@ def _schedule_options(parser: argparse.ArgumentParser) -> None:
         "manifests", metavar="MANIFEST", nargs="+", type=_given, help="a pod manifest, as bin2pod makes it"
     )
     _add_event(parser)
-    parser.add_argument(
-        "--upload-artifacts", "--upload", action="store_true",
-        help="put artifacts that are files of this host into the store as well",
-    )  # fmt: skip
+    _add_upload(parser)
     _add_check(parser, diff=True)
     _add_store(parser)
 
@@ -243,6 +245,71 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     _add_check(parser, diff=False)
 
 
+def _rollout_options(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", metavar="STEP", title="steps", required=True)
+    for name, text in texts.ROLLOUT_STEPS.items():
+        step = steps.add_parser(
+            name,
+            help=text.summary,
+            usage=f"p2-hook rollout {name} {text.usage}",
+            description=text.description,
+            epilog=text.end,
+        )
+        if name != "show":
+            step.add_argument(
+                "hook",
+                metavar="HOOK",
+                type=_given,
+                help="the path of the manifest that is rolled out, or the id of the hook",
+            )
+            _add_event(step)
+        if name in ("start", "widen"):
+            _add_cohort(step)
+        if name == "start":
+            step.add_argument(
+                "--started-by", metavar="NAME", type=_given, help="who others should ask (default: this user and host)"
+            )
+        if name not in ("rollback", "show"):
+            _add_upload(step)
+        if name != "show":
+            _add_check(step, diff=True)
+        _add_store(step)
+        _add_common(step, is_configured=True)
+
+
+def _add_cohort(parser: argparse.ArgumentParser) -> None:
+    cohort = parser.add_argument_group("who takes it")
+    cohort.add_argument(
+        "--nodes", metavar="NAME,...", type=_names, help="these hosts, by the names that they report to the store"
+    )
+    cohort.add_argument("--percent", metavar="NUMBER", type=float, help="this share of all hosts, from 0 to 100")
+    limits = parser.add_argument_group("what it bears")
+    limits.add_argument(
+        "--failed-hosts", metavar="COUNT", type=int, help="on so many hosts it may fail, also by one run (default: 0)"
+    )
+    limits.add_argument("--failed-runs", metavar="COUNT", type=int, help="so many runs may fail (default: 0)")
+    limits.add_argument(
+        "--outcomes", metavar="OUTCOME,...", type=_names,
+        help=f"what counts as that, of {', '.join(COUNTABLE)} (default: all)",
+    )  # fmt: skip
+    limits.add_argument(
+        "--watch-for", metavar="SECONDS", type=float, help="watch it so long once all have it (default: 60)"
+    )
+    waiting = parser.add_argument_group("waiting")
+    waiting.add_argument(
+        "--no-wait", dest="wait", action="store_false", help="do not wait until it was watched long enough"
+    )
+    waiting.add_argument(
+        "--wait-timeout", metavar="SECONDS", type=float, default=DEFAULTS["wait_timeout"],
+        help="wait no longer than this (default: %(default)g)",
+    )  # fmt: skip
+    waiting.add_argument("--allow-away", action="store_true", help="go on without hosts that are away")
+    waiting.add_argument(
+        "--no-abort", dest="abort_when_broken", action="store_false",
+        help="leave the rollout under way when it fails more often than it may",
+    )  # fmt: skip
+
+
 def _audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hook", metavar="NAME", type=_given, help="only the hook of this name in exec/")
     parser.add_argument("--hook-id", metavar="ID", type=_given, help="only the hook of this id")
@@ -300,6 +367,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "install": _install_options,
     "listen": _listen_options,
     "run": _run_options,
+    "rollout": _rollout_options,
     "audit": _audit_options,
     "audit-prune": _audit_prune_options,
     "audit-import": _audit_import_options,
@@ -315,6 +383,13 @@ def _add_event(parser: argparse.ArgumentParser) -> None:
     event = parser.add_mutually_exclusive_group(required=True)
     event.add_argument("--event", metavar="EVENT", choices=EVENTS, help=f"the event of the hooks, {_EVENTS}")
     event.add_argument("--global", dest="event", action="store_const", const=None, help="the hooks run on all events")
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--upload-artifacts", "--upload", action="store_true",
+        help="put artifacts that are files of this host into the store as well",
+    )  # fmt: skip
 
 
 def _add_check(parser: argparse.ArgumentParser, *, diff: bool) -> None:
@@ -388,6 +463,10 @@ def _given(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("is empty")
     return text
+
+
+def _names(text: str) -> list[str]:
+    return [_given(name) for name in text.split(",")]
 
 
 def _assignment(text: str) -> tuple[str, str]:

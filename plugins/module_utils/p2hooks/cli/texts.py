@@ -187,6 +187,25 @@ exit codes:
   3    a required hook failed, timed out, could not be executed, or is missing
 """,
     ),
+    "rollout": Text(
+        "bring a new version to a few hosts first",
+        "STEP ...",
+        """\
+Bring a new version of a hook to some hosts first, wait whether it does well
+there, and then to all of them. When it fails on more hosts or in more runs than
+it may, the rollout is aborted, and the hosts return to the version before.
+
+Each step has its own --help.
+""",
+        """\
+examples:
+  p2-hook rollout start ensure_user.yaml --event before_install --percent 5
+  p2-hook rollout widen ensure_user --event before_install --percent 50
+  p2-hook rollout promote ensure_user --event before_install
+  p2-hook rollout rollback ensure_user --event before_install
+  p2-hook rollout show
+""",
+    ),
     "audit": Text(
         "show what ran",
         "[OPTION...]",
@@ -247,6 +266,81 @@ user that owns its files, after they were installed or changed.
         """\
 example:
   sudo p2-hook compile
+""",
+    ),
+}
+
+_HOOK = "HOOK (--event EVENT | --global) [OPTION...]"
+
+#: Of each step of ``rollout``.
+ROLLOUT_STEPS = {
+    "start": Text(
+        "have some hosts take a new version",
+        "MANIFEST (--event EVENT | --global) [OPTION...]",
+        """\
+Have some hosts take a new version of a hook, and wait until it did well there.
+
+Who runs the same again changes nothing, and goes on waiting.
+""",
+        """\
+example:
+  p2-hook rollout start ensure_user.yaml --event before_install \\
+      --nodes web1,web2 --percent 5 --upload --watch-for 300
+""",
+    ),
+    "widen": Text(
+        "have more hosts take it",
+        _HOOK,
+        """\
+Have more hosts take part, and wait until it did well there. None is left out.
+""",
+        """\
+example:
+  p2-hook rollout widen ensure_user --event before_install --percent 50
+""",
+    ),
+    "promote": Text(
+        "have all hosts take it",
+        _HOOK,
+        """\
+Schedule for all hosts what is rolled out. The version before is kept.
+""",
+        """\
+example:
+  p2-hook rollout promote ensure_user --event before_install
+""",
+    ),
+    "abort": Text(
+        "return to what is scheduled",
+        _HOOK,
+        """\
+End the rollout. The hosts that took part return to what is scheduled.
+""",
+        """\
+example:
+  p2-hook rollout abort ensure_user --event before_install
+""",
+    ),
+    "rollback": Text(
+        "schedule the version before",
+        _HOOK,
+        """\
+Schedule for all hosts what was scheduled before. A second time returns.
+""",
+        """\
+example:
+  p2-hook rollout rollback ensure_user --event before_install --check --diff
+""",
+    ),
+    "show": Text(
+        "show all rollouts, and how they are doing",
+        "[OPTION...]",
+        """\
+Show all rollouts that are under way, and how they are doing.
+""",
+        """\
+example:
+  p2-hook rollout show --json
 """,
     ),
 }

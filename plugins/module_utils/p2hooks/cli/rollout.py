@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``p2-hook rollout``: a new version for a few hosts first, and how it does there."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from ..console import ERROR, Answer, printable
+from ..fleet import read_fleet
+from ..hook_key import HookKey
+from ..hook_options import hook_named
+from ..rollout import read_rollouts
+from ..rollout_judge import Verdict, judge
+from ..rollout_options import DEFAULTS, Steered, described, shown_verdict, steer
+from ..store.options import open_store
+from . import output
+
+#: The state that each step leads to, and what it is called while it is only to be shown.
+_STATES = {"start": "started", "widen": "widened", "promote": "promoted", "abort": "aborted", "rollback": "rolled_back"}
+_WOULD = {"start": "start", "widen": "widen", "promote": "promote", "abort": "abort", "rollback": "roll back"}
+
+
+def answer(options: argparse.Namespace) -> Answer:
+    """Take the step that ``options`` name, or show what is under way.
+
+    Raises:
+        HookError: of some kind: an option is not valid, or the step is refused.
+    """
+    if options.step == "show":
+        return _show(options)
+    key, pod = hook_named(options.event, options.hook, is_manifest=options.step == "start")
+    request = {**DEFAULTS, **vars(options), "state": _STATES[options.step]}
+    steered = steer(open_store(request, create=True), key, pod, request, check=options.check)
+    answer = _answer(options, key, steered)
+    if steered.error:
+        answer.code, answer.errors = ERROR, [str(steered.error)]
+    return answer
+
+
+def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answer:
+    data = steered.result(check=options.check)
+    done = f"would {_WOULD[options.step]}" if options.check else _STATES[options.step].replace("_", " ")
+    lines = [f"{done} {key}"] if steered.plan.groups else ["nothing to change"]
+    lines += _lines(steered.verdict) if steered.verdict else []
+    before, after = steered.plan.before, steered.plan.after
+    differences = [
+        output.Difference(name, before.get(name, ""), after.get(name, "")) for name in sorted({*before, *after})
+    ]
+    return output.with_differences(options, data, lines, differences)
+
+
+def _show(options: argparse.Namespace) -> Answer:
+    store = open_store(vars(options), create=True)
+    rollouts, errors = read_rollouts(store)
+    fleet = read_fleet(store)
+    data: list[dict[str, Any]] = []
+    lines = []
+    for rollout in rollouts:
+        verdict = judge(rollout, fleet, time.time())
+        data.append({**described(rollout), **shown_verdict(verdict)})
+        by = f"started by {rollout.started_by} at {rollout.started}"
+        lines += [printable(f"{rollout.key}: {by}"), *(f"  {line}" for line in _lines(verdict))]
+    return Answer({"rollouts": data}, lines or ["no rollout is under way"], warnings=errors)
+
+
+def _lines(verdict: Verdict) -> list[str]:
+    """Return how a rollout is doing: one line about all, and one for each host where something is the matter."""
+    counts = {
+        "converged": len(verdict.converged),
+        "waiting": len(verdict.waiting),
+        "away": len(verdict.away),
+        "failed": len(verdict.failed),
+    }
+    lines = [", ".join(f"{count} {name}" for name, count in counts.items())]
+    if verdict.outcomes:
+        lines.append("runs: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(verdict.outcomes.items())))
+    for kind, hosts in (("waiting", verdict.waiting), ("away", verdict.away), ("failed", verdict.failed)):
+        lines += [f"{kind}: {node}: {why}" for node, why in hosts.items()]
+    return [printable(line) for line in lines]
