@@ -6,26 +6,31 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from p2hooks import rollout, schedule
+from p2hooks import bin2pod, rollout, schedule
 from p2hooks.errors import StoreConflict, StoreDenied
 from p2hooks.hook_key import HookKey
 from p2hooks.manifest import PodManifest, from_mapping
 from p2hooks.rollout import RolloutPlan, Version
 from p2hooks.rollout_record import Cohort
-from p2hooks.rollout_wait import wait
+from p2hooks.rollout_wait import Waited, wait
 from p2hooks.store import Store
 from p2hooks.store.consul import ConsulConnection, ConsulStore
 
 if TYPE_CHECKING:
     from conftest import Consul
 
+COMMAND = Path(__file__).parents[3] / "bin/p2-hook"
 KEY = HookKey.of("before_install", "greet")
 RECORD, BASE, PREVIOUS = (f"{kind}/before_install/greet" for kind in ("hooks-rollout", "hooks", "hooks-previous"))
 
@@ -183,3 +188,81 @@ def test_the_rights_that_the_documents_name_are_enough(guarded_consul: Consul) -
     schedule.apply(store, rollout.plan_promote(store, KEY, None))
     schedule.apply(store, rollout.plan_rollback(store, KEY))
     schedule.apply(scheduler, schedule.plan(scheduler, {KEY: NEW}))
+
+
+class Host:
+    """A host with a real listener, and the command on it."""
+
+    def __init__(self, consul: Consul, path: Path) -> None:
+        self._common = ["--root", str(path / "root")]
+        self._store = ["--store", "consul", "--consul-url", consul.url]
+        self._audit = ["--audit-log", str(path / "audit.jsonl")]
+        self._path = path
+        self._environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+
+    def __enter__(self) -> Host:
+        options = [*self._common, *self._store, *self._audit, "--node", "node1", "--report-every", "1"]
+        command = ["setpriv", "--pdeathsig=KILL", sys.executable, str(COMMAND), "listen", *options]
+        self._listener = subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *dummy: object) -> None:
+        self._listener.kill()
+        self._listener.wait()
+
+    def build(self, number: int, body: str) -> Version:
+        executable = self._path / f"{number}/greet"
+        executable.parent.mkdir()
+        executable.write_text(f"#!/bin/sh\n{body}\n")
+        executable.chmod(0o755)
+        return Version(bin2pod.build(str(executable), str(self._path / "build")).manifest, upload_artifacts=True)
+
+    def run(self) -> str:
+        """Fire the event, and return what the hook wrote."""
+        options = [*self._common, *self._audit, "--node", "node1", "--pod-root", str(self._path), "--json"]
+        command = [sys.executable, str(COMMAND), "run", "before_install", "hello", *options]
+        done = subprocess.run(command, env=self._environment, stdout=subprocess.PIPE, check=True)
+        return "".join(hook["output"] for hook in json.loads(done.stdout)["hooks"])
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "this did not come"
+        time.sleep(0.1)
+
+
+def test_a_real_host_takes_a_version_returns_from_a_bad_one_and_back(consul: Consul, tmp_path: Path) -> None:
+    store = store_at(consul.url)
+    with Host(consul, tmp_path) as host:
+        good, bad = host.build(1, "echo good"), host.build(2, "echo bad; exit 3")
+        schedule.apply(store, schedule.plan(store, {KEY: good.manifest}, upload_artifacts=True))
+        eventually(lambda: store.get("hooks-status/node1") and host.run() == "good\n")
+
+        def rolled_out(version: Version, watch_for: float) -> Waited:
+            limits = {"watch_for": watch_for}
+            plan = rollout.plan_start(
+                store, KEY, version, Cohort(("node1",)), limits, started_by="alice", now=time.time()
+            )
+            schedule.apply(store, plan)
+            assert plan.rollout
+            return wait(store, plan.rollout, timeout=30)
+
+        def fire() -> None:
+            eventually(lambda: host.run() == "bad\n")
+
+        deploy = threading.Thread(target=fire)
+        deploy.start()
+        result = rolled_out(bad, watch_for=20)
+        deploy.join()
+        assert result.aborted
+        assert "failed with exit code 3" in str(result.error)
+        assert 'having written "bad' in str(result.error)
+        eventually(lambda: host.run() == "good\n")
+
+        better = host.build(3, "echo better")
+        assert rolled_out(better, watch_for=0.5).error is None
+        assert host.run() == "better\n"
+        schedule.apply(store, rollout.plan_promote(store, KEY, better))
+        schedule.apply(store, rollout.plan_rollback(store, KEY))
+        eventually(lambda: host.run() == "good\n")
