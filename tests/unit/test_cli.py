@@ -24,9 +24,14 @@ import yaml
 from p2hooks import VERSION, configuration, run_command
 from p2hooks.cli import parser, texts
 from p2hooks.console import UsageError
+from p2hooks.hook_key import HookKey
 from p2hooks.hook_options import read_manifest
+from p2hooks.manifest import parse
+from p2hooks.rollout_record import Cohort, Limits, Rollout
+from p2hooks.store import ABSENT, Change
 from p2hooks.store import options as store_options
 from p2hooks.store.consul import ConsulStore
+from p2hooks.store.directory import DirectoryStore
 from support_rollout import Fleet
 from support_run import eventually, write_script
 
@@ -396,6 +401,27 @@ def test_info_says_where_hosts_differ(host: Host) -> None:
     result = host.call("info --nodes web2")
     assert (result.code, result.error) == (0, "warning: web2 has never reported; is its listener running?")
     assert "give one of them" in host.call("info --here --nodes web1").error
+def test_a_rollout_comes_to_the_hosts_that_it_includes(host: Host) -> None:
+    host.done(f"schedule --event {EVENT} {host.hook('one')}")
+    host.done("install")
+    pod = parse(Path(host.hook("one", "echo new")).read_bytes(), "a test")
+    moment = "2026-01-31T12:00:00.000Z"
+    rollout = Rollout(HookKey.of(EVENT, "one"), pod, Cohort(("node1",)), Limits(), None, "alice", moment, moment)
+    store = DirectoryStore(str(host.path / "store"))
+    store.commit([Change(rollout.store_key, rollout.encode(), ABSENT)])
+
+    assert host.done("install --node node2") == "nothing to change\n"
+    assert host.call("list --scheduled --json --node node2").data["hooks"][0]["in_rollout"] is False
+    assert "another version is installed, in rollout" in host.done("list --scheduled --node node1")
+    assert host.done("install --node node1 --check") == f"would upgrade {EVENT}/one, in rollout\n"
+    (host.path / "p2-hook.conf").write_text("node = node1\n")
+    configured = f"--config {host.path}/p2-hook.conf"
+    assert host.done(f"install {configured}") == f"upgraded {EVENT}/one, in rollout\n"
+    assert host.call(f"install --json {configured}").data["in_rollout"] == [f"{EVENT}/one"]
+    [hook] = host.call("list --scheduled --json --node node1").data["hooks"]
+    assert (hook["manifest_sha"], hook["in_rollout"], hook["state"]) == (pod.sha, True, "installed")
+    assert host.done("install --node node2") == f"upgraded {EVENT}/one\n"
+    assert "node is '.x'" in host.call("install --node .x").error
 
 
 def test_list_for_a_pod_says_what_would_run_and_what_would_not_and_why(host: Host) -> None:

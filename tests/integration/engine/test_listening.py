@@ -26,13 +26,16 @@ from conftest import ACL_CONFIGURATION, MANAGEMENT_TOKEN, Consul, ports_of_consu
 from p2hooks import bin2pod, install, schedule
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
-from p2hooks.store import Store
+from p2hooks.manifest import PodManifest
+from p2hooks.rollout_record import Cohort, Limits, Rollout
+from p2hooks.store import ABSENT, Change, Store
 from p2hooks.store.consul import ConsulConnection, ConsulStore
 from p2hooks.store.directory import DirectoryStore
 
 COMMAND = Path(__file__).parents[3] / "bin/p2-hook"
 HOST_RULES = """
 key_prefix "hooks/" { policy = "read" }
+key_prefix "hooks-rollout/" { policy = "read" }
 key_prefix "hooks-artifacts/" { policy = "read" }
 key "hooks-status/node1" { policy = "write" }
 """
@@ -156,11 +159,23 @@ class Scheduler:
         self.store = store
 
     def put(self, name: str, says: str) -> None:
-        executable = self._path / name
-        executable.write_text(f"#!/bin/sh\necho {says}\n")
-        executable.chmod(0o755)
-        pod = bin2pod.build(str(executable), str(self._path / "build"), pod_id=name).manifest
-        self._apply({HookKey.of("before_install", name): pod})
+        self._apply({HookKey.of("before_install", name): self._built(name, says)})
+
+    def roll_out(self, name: str, says: str, *nodes: str, ends: str = "") -> None:
+        """Have these hosts take a version, which does ``ends`` before it says anything."""
+        key, pod = HookKey.of("before_install", name), self._built(name, says, ends)
+        moment = "2026-01-31T12:00:00.000Z"
+        rollout = Rollout(key, pod, Cohort(nodes), Limits(), None, "alice", moment, moment)
+        self.store.commit([self._new(rollout.store_key, rollout.encode())])
+
+    def abort(self, name: str) -> None:
+        self.store.commit([self._new(f"hooks-rollout/before_install/{name}", None)])
+
+    def promote(self, name: str, says: str) -> None:
+        """Schedule a version and end its rollout, in one transaction."""
+        key = f"before_install/{name}"
+        manifest = self._built(name, says).text.encode()
+        self.store.commit([self._new(f"hooks-rollout/{key}", None), self._new(f"hooks/{key}", manifest)])
 
     def remove(self, name: str) -> None:
         self._apply({HookKey.of("before_install", name): None})
@@ -168,6 +183,16 @@ class Scheduler:
     def report(self) -> dict[str, Any]:
         entry = self.store.get("hooks-status/node1")
         return dict(json.loads(entry.value)) if entry else {}
+
+    def _built(self, name: str, says: str, ends: str = "") -> PodManifest:
+        executable = self._path / name
+        executable.write_text(f"#!/bin/sh\n{ends}echo {says}\n")
+        executable.chmod(0o755)
+        return bin2pod.build(str(executable), str(self._path / "build"), pod_id=name).manifest
+
+    def _new(self, store_key: str, value: bytes | None) -> Change:
+        entry = self.store.get(store_key)
+        return Change(store_key, value, entry.index if entry else ABSENT)
 
     def _apply(self, wanted: dict[HookKey, Any]) -> None:
         schedule.apply(self.store, schedule.plan(self.store, wanted, upload_artifacts=True))
@@ -250,6 +275,57 @@ def test_what_ran_is_reported(tmp_path: Path, scheduler: Scheduler, consul: Cons
         for dummy in range(3):
             subprocess.run([sys.executable, str(COMMAND), *run], check=True, stdout=subprocess.DEVNULL)
         eventually(lambda: scheduler.report()["hooks"]["before_install/a"]["outcomes"] == {"succeeded": 3}, 5)
+
+
+def test_a_rollout_comes_and_goes_within_a_second_and_its_failure_is_reported_as_soon(
+    tmp_path: Path, guarded_consul: Consul
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(guarded_consul.new_token(HOST_RULES))
+    scheduler = scheduler_at(tmp_path, guarded_consul.url, MANAGEMENT_TOKEN)
+    options = consul_options(guarded_consul.url, "--consul-token-file", str(file), "--report-every", "30")
+    scheduler.put("a", "one")
+    scheduler.roll_out("other", "x", "node2")  # while there is none, Consul has nothing to watch
+    with Service(tmp_path, *options) as service:
+        service.installs("one")
+        scheduler.roll_out("a", "two", "node1", ends="false || exit 7; ")
+        assert service.installs("two") < 1
+        run = ["run", "before_install", "hello", "--root", str(service.root)]
+        run += ["--audit-log", str(tmp_path / "audit.jsonl")]
+        subprocess.run([sys.executable, str(COMMAND), *run], check=True, stdout=subprocess.DEVNULL)
+        eventually(lambda: scheduler.report()["hooks"]["before_install/a"]["last_failure"], 5)
+        assert scheduler.report()["hooks"]["before_install/a"]["last_failure"]["exit_code"] == 7
+        scheduler.abort("a")
+        assert service.installs("one") < 1
+        scheduler.roll_out("a", "three", "node1")
+        service.installs("three")
+        scheduler.promote("a", "three")
+        scheduler.roll_out("b", "four", "node1")
+        service.installs("three", "four")
+        scheduler.abort("b")
+        service.installs("three")
+        service.says("removed before_install/b")
+        done = [" ".join(line.split()[1:3]) for line in service.lines if "before_install/" in line]
+        a, b = "before_install/a", "before_install/b"
+        upgrades = [f"upgraded {a}"] * 3  # there, back, and the next one, which then was promoted
+        assert done == [f"installed {a}", *upgrades, f"installed {b}", f"removed {b}"]
+
+
+def test_a_token_that_may_not_read_rollouts_leaves_the_host_on_what_is_scheduled(
+    tmp_path: Path, guarded_consul: Consul
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(guarded_consul.new_token(HOST_RULES.replace('key_prefix "hooks-rollout/"', 'key_prefix "other/"')))
+    scheduler = scheduler_at(tmp_path, guarded_consul.url, MANAGEMENT_TOKEN)
+    scheduler.put("a", "one")
+    scheduler.roll_out("a", "two", "node1")
+    options = consul_options(guarded_consul.url, "--consul-token-file", str(file), "--reconcile-every", "1")
+    with Service(tmp_path, *options) as service:
+        service.installs("one")
+        scheduler.put("b", "three")
+        assert service.installs("one", "three") < 1
+        file.write_text(guarded_consul.new_token(HOST_RULES))
+        service.installs("two", "three")
 
 
 # --- Consul in trouble ------------------------------------------------------------------------------------------------

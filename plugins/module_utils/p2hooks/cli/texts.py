@@ -141,7 +141,8 @@ Make this host have the hooks that the store schedules; or install, remove or
 hand back one hook on this host only.
 
 A hook that was installed with --local stands in front of the scheduled one
-until it is removed (--absent) or handed back (--hand-back).
+until it is removed (--absent) or handed back (--hand-back). Where a rollout
+includes this host (--node), its manifest takes the place of the scheduled one.
 """,
         """\
 examples:
