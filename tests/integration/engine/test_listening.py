@@ -121,7 +121,9 @@ class Service:
         """Return what the hooks that would run say."""
         if not self.exec.is_dir():
             return []
-        return sorted(path.read_text().rpartition("echo ")[2].strip() for path in self.exec.iterdir())
+        # A link that is being made has a name that begins with a dot.
+        hooks = [path for path in self.exec.iterdir() if not path.name.startswith(".")]
+        return sorted(path.read_text().rpartition("echo ")[2].strip() for path in hooks)
 
     def installs(self, *hooks: str, seconds: float = 20) -> float:
         return eventually(lambda: self.hooks() == sorted(hooks) or self.has_died(), seconds)
