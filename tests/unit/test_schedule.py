@@ -325,7 +325,7 @@ def refusal(store: WatchedStore, manifest: PodManifest, tmp_path: Path) -> str:
 def test_upload_of_a_missing_artifact(store: WatchedStore, artifact: Path, tmp_path: Path) -> None:
     artifact.unlink()
     message = refusal(store, pod("a", artifact.as_uri()), tmp_path)
-    assert message.startswith(f"{artifact}: is missing; build it with p2_bin2pod on this host")
+    assert message.startswith(f"{artifact}: is missing; build it with bin2pod on this host")
 
 
 def test_upload_of_another_artifact_than_the_manifest_says(store: WatchedStore, artifact: Path, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_upload_of_an_artifact_that_the_store_cannot_take(store: WatchedStore, a
     os.truncate(artifact, 2**36)  # a sparse file that no memory holds
     message = refusal(store, pod("a", artifact.as_uri()), tmp_path)
     assert message.startswith(f"{artifact}: has {2**36} bytes, but the store in ")
-    assert "takes no more than 1000; publish it on a web server, give p2_bin2pod that location" in message
+    assert "takes no more than 1000; publish it on a web server, build it for that location" in message
 
     os.truncate(artifact, 1000)
     assert put(store, {A: pod("a", artifact.as_uri())}, upload_artifacts=True).groups
