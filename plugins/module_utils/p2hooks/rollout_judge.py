@@ -128,7 +128,7 @@ def _standing(rollout: Rollout, report: NodeReport | None, hook: HookReport, now
         return _Standing(_CONVERGED, has_it=True)
     if hook.origin == "local":
         return _Standing(_AWAY, "a local hook stands in front of the scheduled one")
-    return _Standing(_WAITING, str(hook.error or report.error or "it does not have it yet"))
+    return _Standing(_WAITING, hook.error or report.error or "it does not have it yet")
 
 
 def _counted(outcomes: Mapping[str, int], limits: Limits) -> dict[str, int]:
@@ -153,7 +153,7 @@ def _why_failed(rollout: Rollout, hook: HookReport, error: str | None, counted: 
 def _last_failure(rollout: Rollout, hook: HookReport) -> Mapping[str, Any] | None:
     """Return the newest run that counts, what could disturb a terminal escaped; None where the host names none."""
     record = hook.last_failure
-    if not isinstance(record, Mapping) or record.get("outcome") not in rollout.limits.outcomes:
+    if record is None or record.get("outcome") not in rollout.limits.outcomes:
         return None
     return {str(name): printable(value) if isinstance(value, str) else value for name, value in record.items()}
 
@@ -194,9 +194,9 @@ def named(hosts: Mapping[str, str]) -> str:
     return "; ".join(shown_hosts + more)
 
 
-def _seconds(moment: Any, otherwise: float) -> float:
+def _seconds(moment: str | None, otherwise: float) -> float:
     """Return the seconds since 1970 of a moment in ISO 8601; of what is none, ``otherwise``."""
     try:
-        return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
-    except (ValueError, TypeError, AttributeError, OverflowError):
+        return datetime.fromisoformat((moment or "").replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
         return otherwise
