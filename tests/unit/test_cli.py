@@ -810,6 +810,20 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("root", "root {} is no directory; give the directory of all hooks"),
+        ("store", "store_path {} is no directory; give the directory of the store"),
+    ],
+)
+def test_the_listener_does_not_start_with_a_file_for_a_directory(host: Host, name: str, message: str) -> None:
+    (host.path / name).write_text("")
+    result = host.call("listen")
+    assert (result.code, result.out) == (1, "")
+    assert result.error == message.format(host.path / name)
+
+
+@pytest.mark.parametrize(
     ("code", "arguments", "message"),
     [*((2, *case) for case in WRONG_USAGE), *((1, *case) for case in ERRORS)],
 )

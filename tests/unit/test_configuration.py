@@ -132,8 +132,8 @@ def test_gaps_are_filled_from_the_file_and_then_from_the_defaults(tmp_path: Path
 
 
 def test_an_error_about_a_value_of_the_file_says_where_that_is(tmp_path: Path) -> None:
-    path = written(tmp_path, "root = /srv/hooks\nkill_after = 5\nterm_after = 70")
-    options = {"root": None, "term_after": 1.0, "kill_after": None}
+    path = written(tmp_path, "root = /srv/hooks\nkill_after = 5\nterm_after = 70\nnode = a/b")
+    options = {"root": None, "term_after": 1.0, "kill_after": None, "node": None}
 
     def explained(message: str) -> str:
         def fail() -> None:
@@ -146,6 +146,7 @@ def test_an_error_about_a_value_of_the_file_says_where_that_is(tmp_path: Path) -
     assert explained("term_after is 1 and kill_after 5") == f"; kill_after is set in line 2 of {path}"
     assert explained("/srv/hooks: Not a directory") == f"; root is set in line 1 of {path}"
     assert explained("root /srv/hooks is no directory") == f"; root is set in line 1 of {path}"
+    assert explained("node is 'a/b'; give another") == f"; node is set in line 4 of {path}"
     assert explained("/srv/hooks/exec/root is not yours") == ""
 
 

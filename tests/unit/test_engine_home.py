@@ -128,6 +128,20 @@ def test_a_release_that_was_not_completed_changes_nothing(
     host.install(newer)
 
 
+def test_a_release_that_somebody_else_removed_meanwhile_does_not_become_the_current_one(
+    host: Host, files: dict[str, bytes]
+) -> None:
+    host.install(files)
+    newer = other(files, "#2")
+    release = engine_home.release_of(newer)
+    host.engine.write(release, newer)
+    host.install(files)
+    assert release not in host.releases()
+    with pytest.raises(LayoutError, match="is not there any more; another engine was installed meanwhile"):
+        host.engine.activate(release)
+    assert host.calls("--version") == f"p2-hook {VERSION}\n"
+
+
 def test_an_engine_that_was_installed_by_hand_is_replaced(host: Host, files: dict[str, bytes]) -> None:
     shutil.copytree(ENGINE, host.home / "p2hooks")
     init = host.home / "p2hooks/__init__.py"

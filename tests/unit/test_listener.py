@@ -220,8 +220,10 @@ def test_a_removal_needs_a_second_read_that_agrees(listening: Listening) -> None
 
     listening.later(10, change_twice)
     assert listening.run(11) == [
-        "before_install/b not removed: the store: what was missing a moment ago is there again"
+        "before_install/b not removed: the store: what was missing a moment ago is there again",
+        "nothing keeps hooks from being installed or removed any more",
     ]
+    assert listening.lines[-1][0] == NOTICE
     assert versions(listening) == ["a 1", "b 1"]
     assert listening.run(60) == []
     assert versions(listening) == ["a 1", "b 1"]
@@ -418,7 +420,9 @@ def test_a_report_that_cannot_be_written_stops_nothing_and_is_told_once(listenin
         "installed before_install/a 1",
         "the store denies key:write on 'hooks-status/node1'; this host's report is outdated until that works",
         "installed before_install/b 1",
+        "this host's report is up to date again",
     ]
+    assert listening.lines[-1][0] == NOTICE
     assert set(listening.report()["hooks"]) == {"before_install/a", "before_install/b"}
 
 
@@ -480,3 +484,10 @@ def test_signs_of_life(listening: Listening) -> None:
     assert listening.listener.idle_seconds() <= 10
     listening.world.time += 50
     assert listening.listener.idle_seconds() >= 50
+
+
+def test_waiting_for_long_is_no_lack_of_life(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.listener.reload(listening.settings(reconcile_every=86400.0, report_every=86400.0))
+    listening.run(3600)
+    assert listening.listener.idle_seconds() <= 60

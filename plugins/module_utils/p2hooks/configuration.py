@@ -89,15 +89,15 @@ class Settings:
     def explain(self, error: HookError) -> None:
         """Add to the message of ``error`` which lines of the file it is about, if any.
 
-        Messages call an option by its name, or begin with the path that it holds. A name such as root says nothing
-        elsewhere, since it is a word of its own.
+        Messages call an option by its name, or begin with the path that it holds. A name such as root says something at
+        the beginning only, since it is a word of its own.
         """
         text = str(error)
         said = [
             f"{name} is set in line {self.places[name]} of {self.path}"
             for name in self._used
             if ("_" in name and name in text)
-            or text.startswith((f"{self.values[name]}: ", f"{name} {self.values[name]} "))
+            or text.startswith((f"{self.values[name]}: ", f"{name} {self.values[name]} ", f"{name} is "))
         ]
         if said:
             error.args = ("; ".join([text, *said]),)

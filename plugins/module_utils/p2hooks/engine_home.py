@@ -24,6 +24,7 @@ from importlib import resources
 from typing import Any
 
 from . import VERSION, disk
+from .errors import LayoutError
 
 HOME = "/usr/local/lib/p2-hook"
 LINK = "/usr/local/bin/p2-hook"
@@ -121,9 +122,14 @@ class EngineHome:
         """Make ``release`` the current one, have the command lead to it, and remove what nobody needs any more.
 
         Raises:
-            LayoutError: a link or a directory cannot be changed.
+            LayoutError: a link or a directory cannot be changed, or somebody else has removed the release meanwhile.
         """
         with disk.errors_as_layout_errors("installing the engine"), disk.locked(f"{self.home}/.lock", _PATIENCE):
+            if not os.path.isdir(f"{self._releases}/{release}"):
+                raise LayoutError(
+                    f"{self._releases}/{release} is not there any more; another engine was installed meanwhile, "
+                    "run this again if this one is wanted"
+                )
             before = _target(self._current)
             if before != f"releases/{release}":
                 disk.write_link(self._current, f"releases/{release}")

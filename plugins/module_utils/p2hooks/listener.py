@@ -38,6 +38,9 @@ _REPORT_VALID_FOR = 4
 #: So often it is looked whether a hook in rollout has failed, in seconds.
 _LOOK_EVERY = 1.0
 
+#: How long to wait at most for something to happen, in seconds: to wait on and on is a sign of life, too.
+_LONGEST_WAIT = 60.0
+
 _NEVER = float("inf")
 
 _DONE = {
@@ -133,9 +136,10 @@ class Listener:
         if self._clock() >= self._report_at:
             self._report()
         self._tell()
-        due_at = min(self._retry_at, self._look_at, self._report_at, *(watch.due_at() for watch in watches))
+        watched = (watch.due_at() for watch in watches)
+        due_at = min(self._retry_at, self._look_at, self._report_at, self._clock() + _LONGEST_WAIT, *watched)
         try:
-            event = self._inbox.get(timeout=None if due_at == _NEVER else max(0.0, due_at - self._clock()))
+            event = self._inbox.get(timeout=max(0.0, due_at - self._clock()))
         except queue.Empty:
             return
         if isinstance(event, Settings):
@@ -232,8 +236,8 @@ class Listener:
             done = []
         if self._error:
             self._say("host", ERROR, self._error)
-        else:
-            self._said.pop("host", None)
+        elif self._said.pop("host", None) and not done:  # else the journal has lines that show it
+            self._log(NOTICE, "nothing keeps hooks from being installed or removed any more")
         if self._problems() != problems:
             self._retries.reset()
         if any(self._problems()):
@@ -326,7 +330,8 @@ class Listener:
             self._say("report", WARNING, f"{error}; this host's report is outdated until that works")
             return
         self._report_retries.reset()
-        self._said.pop("report", None)
+        if self._said.pop("report", None):
+            self._log(NOTICE, "this host's report is up to date again")
 
     def _say(self, about: str, priority: int, text: str) -> None:
         """Tell the journal, but what it knows already only once until it is over."""
