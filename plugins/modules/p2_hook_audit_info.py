@@ -204,12 +204,31 @@ summary:
         - How many records have which outcome. One that timed out has another record once it is V(terminated) or
           V(killed).
       type: dict
+    hours:
+      description:
+        - How many runs that began within an hour had which outcome, by the hour in UTC, such as V(2026-01-31T12), and
+          how many were V(skipped). Hours without any are left out.
+      type: dict
     last_start:
       description: When it started last, in UTC.
       type: str
     last_outcome:
       description: What became of it then.
       type: str
+    host:
+      description: The name of the host then.
+      type: str
+    manifest_sha:
+      description: The SHA of the manifest that it was installed from then; null for a script that people put there.
+      type: str
+    artifact_version:
+      description: The version of its artifact then; null for a script that people put there.
+      type: str
+    last_failure:
+      description:
+        - The newest record of a run that did not succeed, as in RV(records), with the last 2000 characters of its
+          output; null if there is none.
+      type: dict
     median_duration:
       description: How long it took, in seconds; null where that is not known.
       type: float

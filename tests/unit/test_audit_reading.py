@@ -214,18 +214,21 @@ def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sin
         record(duration=1.0, start="2026-01-31T12:00:01.000Z"),
         record(duration=2.0, start="2026-01-31T12:00:04.000Z", outcome="timed_out"),
         record(duration=9.0, start="2026-01-31T12:00:04.000Z", outcome="killed"),
-        record(duration=6.0, start="2026-01-31T12:00:02.000Z", outcome="failed"),
+        record(duration=6.0, start="2026-01-31T11:59:59.999Z", outcome="failed"),
         record(duration=0.0, start="2026-01-31T12:00:03.000Z", outcome="skipped"),
         record(duration=None, start="2026-01-31T12:00:03.000Z", outcome="interrupted", event="after_launch"),
     )
-    common = {"hook": "a_b_launch", "hook_id": "a"}
-    assert summarise(sink.read()) == [
+    common = {"hook": "a_b_launch", "hook_id": "a", "host": "node1", "manifest_sha": "5b0c", "artifact_version": "1f"}
+    summaries = summarise(sink.read())
+    assert [summary.pop("last_failure")["outcome"] for summary in summaries] == ["interrupted", "timed_out"]
+    assert summaries == [
         {
             **common,
             "event": "after_launch",
             "runs": 1,
             "skipped": 0,
             "outcomes": {"interrupted": 1},
+            "hours": {"2026-01-31T12": {"interrupted": 1}},
             "last_start": "2026-01-31T12:00:03.000Z",
             "last_outcome": "interrupted",
             "median_duration": None,
@@ -237,6 +240,10 @@ def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sin
             "runs": 3,
             "skipped": 1,
             "outcomes": {"succeeded": 1, "timed_out": 1, "killed": 1, "failed": 1, "skipped": 1},
+            "hours": {
+                "2026-01-31T11": {"failed": 1},
+                "2026-01-31T12": {"succeeded": 1, "timed_out": 1, "skipped": 1},
+            },
             "last_start": "2026-01-31T12:00:04.000Z",
             "last_outcome": "timed_out",
             "median_duration": 2.0,

@@ -12,5 +12,7 @@ SUCCEEDED, FAILED, TIMED_OUT, SKIPPED = "succeeded", "failed", "timed_out", "ski
 INTERRUPTED = "interrupted"
 #: How one that timed out came to its end, in the record that closes it.
 TERMINATED, KILLED = "terminated", "killed"
+#: Records with these are no runs of their own.
+CLOSING = (TERMINATED, KILLED)
 
 OUTCOMES = (STARTED, SUCCEEDED, FAILED, TIMED_OUT, TERMINATED, KILLED, SKIPPED, INTERRUPTED)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..configuration import Settings
 from ..errors import AuditError, reason_of, shown
 from ..files import open_without_waiting
-from ..outcomes import KILLED, SKIPPED, STARTED, TERMINATED, TIMED_OUT
+from ..outcomes import CLOSING, SKIPPED, STARTED, SUCCEEDED, TIMED_OUT
 from .json_lines import decode, encode
 from .running import running
 from .sqlite import BOOLEANS, FIELDS, MIGRATIONS
@@ -34,8 +34,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 #: What logrotate and others append: a number or a date, and perhaps .gz.
 _ROTATED = re.compile(r"[.-][0-9][0-9T-]*(\.gz)?")
 
-#: Outcomes of records that close one that was written before: they are no runs of their own.
-_CLOSING = (TERMINATED, KILLED)
+#: So much of the output of a failure is part of a summary, in characters from its end.
+_TAIL = 2000
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _age(found: tuple[int, dict[str, Any]]) -> tuple[str, int]:
 
 
 def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one dictionary for each hook of each event: its runs, their outcomes, the last of them, and durations."""
+    """Return one dictionary for each hook of each event; the documentation of p2_hook_audit_info has its members."""
     summaries: dict[tuple[str, str], dict[str, Any]] = {}
     durations: dict[tuple[str, str], list[float]] = {}
     for record in records:
@@ -148,25 +148,46 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                 "runs": 0,
                 "skipped": 0,
                 "outcomes": {},
+                "hours": {},
                 "last_start": "",
                 "last_outcome": None,
+                "host": None,
+                "manifest_sha": None,
+                "artifact_version": None,
+                "last_failure": None,
                 "median_duration": None,
                 "max_duration": None,
             },
         )
         outcome = str(record.get("outcome"))
         summary["outcomes"][outcome] = summary["outcomes"].get(outcome, 0) + 1
-        if outcome in _CLOSING:
+        if outcome in CLOSING:
             continue
+        start = str(record.get("start"))
         summary["skipped" if outcome == SKIPPED else "runs"] += 1
-        if str(record.get("start")) > summary["last_start"]:
-            summary["last_start"], summary["last_outcome"] = record.get("start"), outcome
+        hour = summary["hours"].setdefault(start[: len("2026-01-31T12")], {})
+        hour[outcome] = hour.get(outcome, 0) + 1
+        if start > summary["last_start"]:
+            summary["last_start"], summary["last_outcome"] = start, outcome
+            summary.update({name: record.get(name) for name in ("host", "manifest_sha", "artifact_version")})
+        failure = summary["last_failure"]
+        if outcome not in (STARTED, SUCCEEDED) and (failure is None or start > str(failure.get("start"))):
+            summary["last_failure"] = record
         duration = record.get("duration")
         if isinstance(duration, (int, float)) and outcome not in (STARTED, SKIPPED):
             durations.setdefault(key, []).append(duration)
     for key, values in durations.items():
         summaries[key]["median_duration"], summaries[key]["max_duration"] = round(median(values), 4), max(values)
+    for summary in summaries.values():
+        if summary["last_failure"]:
+            summary["last_failure"] = _with_tail(summary["last_failure"])
     return [summaries[key] for key in sorted(summaries)]
+
+
+def _with_tail(record: dict[str, Any]) -> dict[str, Any]:
+    output = str(record.get("output") or "")
+    truncated = bool(record.get("output_truncated")) or len(output) > _TAIL
+    return {**record, "output": output[-_TAIL:], "output_truncated": truncated}
 
 
 # --- JSON lines -------------------------------------------------------------------------------------------------------
