@@ -33,7 +33,7 @@ lint: setup ## Check licences, style, types, documentation and the changelog wit
 	. .ci/env; ruff check .
 	. .ci/env; ruff format --check .
 	. .ci/env; mypy
-	. .ci/env; for part in bin/p2-hook tests/unit tests/integration/engine tests/faults; do MYPYPATH=plugins/module_utils mypy $$part; done
+	. .ci/env; for part in bin/p2-hook tests/unit tests/integration/engine tests/faults tests/report; do MYPYPATH=plugins/module_utils:plugins/plugin_utils mypy $$part; done
 	shellcheck -x $(scripts)
 	. .ci/env; antsibull-changelog lint
 	. .ci/env; antsibull-docs lint-collection-docs --plugin-docs .
@@ -50,6 +50,10 @@ unit: venv ## Run the unit tests on every Python that is there
 .PHONY: integration
 integration: setup ## Run the modules and the engine against a real Consul
 	.ci/integration
+
+.PHONY: report
+report: setup ## Look at pages of the report in a browser
+	. .ci/env; python -m pytest tests/report
 
 .PHONY: faults
 faults: venv ## Disturb installations at every change to the disk, and run hooks that misbehave
