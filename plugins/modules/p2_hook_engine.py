@@ -74,7 +74,8 @@ from ansible_collections.p2fleet.hooks.plugins.module_utils.module import run_mo
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import cli, engine_home, run_command
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import LayoutError, shown
 
-# Modules bring what they import with them, which is how the engine comes to the host: these two import all of it.
+# Modules bring what they import with them, which is how the engine comes to the host: these two import all of it that
+# hosts need.
 ENGINE = (cli, run_command)
 
 PYTHON = "/usr/bin/python3"

@@ -401,6 +401,8 @@ def test_info_says_where_hosts_differ(host: Host) -> None:
     result = host.call("info --nodes web2")
     assert (result.code, result.error) == (0, "warning: web2 has never reported; is its listener running?")
     assert "give one of them" in host.call("info --here --nodes web1").error
+
+
 def test_a_rollout_comes_to_the_hosts_that_it_includes(host: Host) -> None:
     host.done(f"schedule --event {EVENT} {host.hook('one')}")
     host.done("install")

@@ -166,7 +166,8 @@ def test_the_command_reads_the_file(tmp_path: Path, where: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.fullmatch(
-        f"p2-hook: term_after is 90 and kill_after 60; .*set in line 1 of {path}; kill_after is set in line 2 of {path}\n",
+        "p2-hook: term_after is 90 and kill_after 60; "
+        f".*set in line 1 of {path}; kill_after is set in line 2 of {path}\n",
         done.stderr,
     )
 

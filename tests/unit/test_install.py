@@ -461,7 +461,7 @@ class TestLocalHook:
     def test_from_the_store_is_not_removed_on_request(self, host: Host) -> None:
         host.schedule(A, host.pod("a", "1"))
         host.reconcile()
-        with pytest.raises(LayoutError, match=r"before_install/a: came from the store.*p2_hook_schedule"):
+        with pytest.raises(LayoutError, match=r"before_install/a: came from the store.*take it out of the schedule"):
             host.absent(A)
         assert host.runs() == {"a_main_launch": "a 1"}
 
