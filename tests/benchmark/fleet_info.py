@@ -10,6 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Optional
 
 from p2hooks import VERSION, hook_info, schedule
 from p2hooks.hook_key import HookKey
@@ -24,7 +25,7 @@ ROUNDS = 3
 
 Row = Callable[[str, "float | str", "float | str", str], None]
 Timed = Callable[[Callable[[], object], int], float]
-Pods = Mapping[HookKey, "PodManifest | None"]
+Pods = Mapping[HookKey, Optional[PodManifest]]
 
 
 def measure(work: Path, url: str, pods: Callable[[int], Pods], timed: Timed, row: Row) -> None:

@@ -229,8 +229,8 @@ def test_aborting_removes_the_record_alone(fleet: Fleet) -> None:
 
 def test_a_record_that_cannot_be_read_can_be_aborted(fleet: Fleet) -> None:
     fleet.store.commit([Change(RECORD, b"{}", ABSENT), Change("hooks-rollout/a/b/c", b"", ABSENT)])
-    fleet_start = lambda: start(fleet, Cohort(("node1",)))  # noqa: E731
-    assert "abort the rollout, and start it again" in refused(fleet_start, ManifestError)
+    message = refused(lambda: start(fleet, Cohort(("node1",))), ManifestError)
+    assert "abort the rollout, and start it again" in message
     assert "abort the rollout" in refused(lambda: plan_rollback(fleet.store, KEY), ManifestError)
     rollouts, errors = read_rollouts(fleet.store)
     assert (rollouts, len(errors)) == ([], 2)

@@ -39,7 +39,7 @@ class World(DirectoryStore):
 
     def wait(self, prefix: str, index: int, seconds: float) -> Snapshot:
         self.asked.append(self.time - START)
-        if self.error:
+        if self.error is not None:
             raise self.error
         if index:
             before, until = self.read(prefix), self.time + seconds
@@ -48,7 +48,7 @@ class World(DirectoryStore):
         return Snapshot(self.read(prefix), 1)
 
     def commit(self, changes: Any) -> None:
-        if self.commit_error:
+        if self.commit_error is not None:
             raise self.commit_error
         super().commit(changes)
 
