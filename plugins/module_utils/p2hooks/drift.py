@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from . import exec_links, install, install_record, rollout_record
-from .errors import ArtifactError, ManifestError
+from . import exec_links, install, install_record
+from .errors import ArtifactError
 from .fleet import HookReport, NodeReport
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install_record import ORIGIN_LOCAL, ORIGIN_STORE
@@ -20,7 +20,7 @@ from .node_status import moment
 from .pod_home import PodHome
 from .rollout_record import FAILURES, ROLLOUT_PREFIX, Rollout
 from .store.base import Entry, Store
-from .wanted import scheduled_hooks
+from .wanted import rollouts_under_way, scheduled_hooks
 
 #: As it should be.
 INSTALLED = "installed"
@@ -94,7 +94,7 @@ class FleetWanted:
         shas = self._shas_for(report.node)
         for name in {**shas, **report.hooks}:
             found, sha = report.hooks.get(name, _NOTHING), shas.get(name)
-            state = _state(found, sha)
+            state = state_of(found, sha)
             if state is not None:
                 yield Difference(name, state, found, sha or None)
 
@@ -120,15 +120,9 @@ def read_wanted(store: Store, is_meant: Callable[[str], bool] = lambda name: Tru
     # between must not be missed.
     records = _meant(store.read(ROLLOUT_PREFIX), ROLLOUT_PREFIX, is_meant)
     entries = _meant(store.read(SCHEDULE_PREFIX), SCHEDULE_PREFIX, is_meant)
-    scheduled, unusable = scheduled_hooks(store, entries)
-    errors = {store_key[len(SCHEDULE_PREFIX) :]: str(error) for store_key, error in unusable.items()}
-    rollouts: dict[HookKey, Rollout] = {}
-    for store_key, entry in records.items():
-        try:
-            key = HookKey.from_store_key(store_key, ROLLOUT_PREFIX)
-            rollouts[key] = rollout_record.decode(key, entry.value, f"{store.name}: {store_key}")
-        except ManifestError as error:
-            errors[store_key[len(ROLLOUT_PREFIX) :]] = str(error)
+    scheduled, unscheduled = scheduled_hooks(store, entries)
+    rollouts, unusable = rollouts_under_way(store, records)
+    errors = {store_key.partition("/")[2]: str(error) for store_key, error in {**unscheduled, **unusable}.items()}
     return FleetWanted(scheduled, rollouts, errors)
 
 
@@ -179,8 +173,12 @@ def failed_runs(found: HookReport) -> dict[str, int]:
     return {outcome: outcomes[outcome] for outcome in _FAILURES.intersection(outcomes) if outcomes[outcome]}
 
 
-def _state(found: HookReport, wanted_sha: str | None) -> str | None:
-    """Return the state of a hook; None where there is none, and none should be."""
+def state_of(found: HookReport, wanted_sha: str | None) -> str | None:
+    """Return the state of a hook; None where there is none, and none should be.
+
+    Args:
+        wanted_sha: the SHA of the manifest that the host should have, None where it should have none.
+    """
     if found.error is not None:
         return FAILED
     if found.origin == ORIGIN_LOCAL:

@@ -17,8 +17,10 @@ from datetime import datetime, timedelta, timezone
 from statistics import median
 from typing import Any
 
+from .drift import EXTRA, FAILED, MISSING, OUTDATED, OVERRIDDEN, state_of
 from .fleet import HookReport, NodeReport
 from .host_audit import HOUR, OUTCOMES, UNSUCCESSFUL, HookAudit, HostAudit, Key, hook_name, text
+from .node_status import moment
 from .run import describe
 
 #: How many of each a page shows.
@@ -225,7 +227,7 @@ def _failures(
                 newest[audit.key].append((host.host, audit.last_failure))
                 seen.add((nodes[host.host], audit.key))
     # Hosts that could not be asked may have told the store.
-    oldest = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    oldest = moment(since.timestamp())
     for node, report in reports.items():
         for name, hook in report.hooks.items():
             failure = hook.last_failure
@@ -286,6 +288,13 @@ def _output(record: Mapping[str, Any]) -> str:
 # --- versions and differences -----------------------------------------------------------------------------------------
 
 
+_DIFFERENCES = {
+    MISSING: "is scheduled, and not installed",
+    EXTRA: "is installed, and no longer scheduled",
+    OVERRIDDEN: "a local hook stands in front of the scheduled one",
+}
+
+
 @dataclass(frozen=True)
 class _Difference:
     #: The hook, None where it is about hosts as a whole.
@@ -313,17 +322,12 @@ def _differences(reports: Mapping[str, NodeReport], now: float) -> Iterator[_Dif
 
 
 def _difference(hook: HookReport) -> str | None:
-    if hook.error:
+    state = state_of(hook, hook.scheduled_sha)
+    if state == FAILED:
         return text(f"could not be installed: {hook.error}")
-    if hook.manifest_sha == hook.scheduled_sha:
-        return None
-    if hook.origin == "local":
-        return "a local hook stands in front of the scheduled one" if hook.scheduled_sha else None
-    if hook.manifest_sha is None:
-        return "is scheduled, and not installed"
-    if hook.scheduled_sha is None:
-        return "is installed, and no longer scheduled"
-    return f"has the manifest {_short(hook.manifest_sha)} in place of {_short(hook.scheduled_sha)}"
+    if state == OUTDATED:
+        return f"has the manifest {_short(hook.manifest_sha)} in place of {_short(hook.scheduled_sha)}"
+    return _DIFFERENCES.get(state) if state else None
 
 
 def _shown_difference(difference: _Difference) -> dict[str, Any]:

@@ -12,14 +12,13 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from . import manifest, rollout_record, strict_yaml
-from .errors import ManifestError, RolloutError, shown
+from .errors import RolloutError, shown
 from .hook_key import HookKey
 from .manifest import PodManifest
-from .node_status import STATUS_PREFIX
+from .node_status import STATUS_PREFIX, moment
 from .outcomes import OUTCOMES, STARTED, SUCCEEDED
 from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout
 from .schedule import SchedulePlan, index_of, kept, missing_in, with_artifacts_in
@@ -101,8 +100,8 @@ def plan_start(
     base_sha = _sha_of(base, key)
     if base_sha == pod.sha:
         raise RolloutError(f"{key}: this manifest is scheduled for all hosts already, so there is nothing to roll out")
-    moment = _moment(now)
-    started = Rollout(key, pod, cohort, _limits(Limits(), limits), base_sha, started_by, moment, moment)
+    limits_at_first = _limits(Limits(), limits)
+    started = Rollout(key, pod, cohort, limits_at_first, base_sha, started_by, moment(now), moment(now))
     plan = _replacement(None, None, started)
     plan.uploads.update(missing_in(store, artifacts))
     return plan
@@ -138,7 +137,7 @@ def plan_widen(
     )
     changed = dataclasses.replace(rollout, cohort=wider, limits=_limits(rollout.limits, limits))
     if wider != rollout.cohort:
-        changed = dataclasses.replace(changed, widened=_moment(now))
+        changed = dataclasses.replace(changed, widened=moment(now))
     return _replacement(record, rollout, changed)
 
 
@@ -220,22 +219,6 @@ def plan_rollback(store: Store, key: HookKey) -> RolloutPlan:
         plan.groups[0].append(Change(key.previous_key, None, previous.index, must_exist=True))
     plan.groups[0].append(Change(ROLLOUT_PREFIX + str(key), None, ABSENT))  # still none is under way
     return plan
-
-
-def read_rollouts(store: Store) -> tuple[list[Rollout], list[str]]:
-    """Return all rollouts under way, and for each record that cannot be read why.
-
-    Raises:
-        StoreError: the store could not be read.
-    """
-    rollouts, errors = [], []
-    for store_key, record in store.read(ROLLOUT_PREFIX).items():
-        try:
-            key = HookKey.from_store_key(store_key, ROLLOUT_PREFIX)
-            rollouts.append(_decoded(record, key))
-        except ManifestError as error:
-            errors.append(str(error))
-    return rollouts, errors
 
 
 def _under_way(store: Store, key: HookKey) -> tuple[Entry | None, Rollout | None]:
@@ -347,7 +330,3 @@ def _shown(rollout: Rollout) -> str:
         "started_by": rollout.started_by,
     }
     return strict_yaml.dump(content) + "---\n" + rollout.manifest.text
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

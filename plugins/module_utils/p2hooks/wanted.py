@@ -12,7 +12,7 @@ from . import manifest, rollout_record
 from .errors import HookError, ManifestError, StoreDenied
 from .hook_key import SCHEDULE_PREFIX, HookKey
 from .manifest import PodManifest
-from .rollout_record import ROLLOUT_PREFIX
+from .rollout_record import ROLLOUT_PREFIX, Rollout
 from .store.base import Entry, Store
 
 
@@ -62,6 +62,28 @@ def scheduled_hooks(
     return hooks, errors
 
 
+def rollouts_under_way(
+    store: Store, entries: Mapping[str, Entry] | None = None
+) -> tuple[dict[HookKey, Rollout], dict[str, HookError]]:
+    """Return the rollouts of ``store``, and, by key, what is wrong with the records that cannot be used.
+
+    Args:
+        entries: what is under ``hooks-rollout/`` there; it is read where this is None.
+
+    Raises:
+        StoreError: the store could not be read.
+    """
+    rollouts: dict[HookKey, Rollout] = {}
+    errors: dict[str, HookError] = {}
+    for store_key, entry in (store.read(ROLLOUT_PREFIX) if entries is None else entries).items():
+        try:
+            key = HookKey.from_store_key(store_key, ROLLOUT_PREFIX)
+            rollouts[key] = rollout_record.decode(key, entry.value, f"{store.name}: {store_key}")
+        except ManifestError as error:
+            errors[store_key] = error
+    return rollouts, errors
+
+
 def wanted_hooks(
     store: Store,
     node: str,
@@ -90,17 +112,11 @@ def wanted_hooks(
     entries = store.read(SCHEDULE_PREFIX) if entries is None else entries
     hooks, errors = scheduled_hooks(store, entries)
     schedules_nothing = not hooks
-    in_rollout = set()
-    for store_key, entry in rollouts.items():
-        try:
-            key = HookKey.from_store_key(store_key, ROLLOUT_PREFIX)
-            rollout = rollout_record.decode(key, entry.value, f"{store.name}: {store_key}")
-        except ManifestError as error:
-            errors[store_key] = error
-            continue
-        if rollout.cohort.includes(node, key):
-            hooks[key] = rollout.manifest
-            in_rollout.add(key)
-            errors.pop(key.store_key, None)
+    under_way, unusable = rollouts_under_way(store, rollouts)
+    errors.update(unusable)
+    in_rollout = {key for key, rollout in under_way.items() if rollout.cohort.includes(node, key)}
+    for key in in_rollout:
+        hooks[key] = under_way[key].manifest
+        errors.pop(key.store_key, None)
     only_in_rollout = {key for key in in_rollout if key.store_key not in entries}
     return Wanted(hooks, errors, schedules_nothing, in_rollout, only_in_rollout, warnings)

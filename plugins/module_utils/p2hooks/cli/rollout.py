@@ -13,10 +13,10 @@ from ..console import ERROR, Answer, printable
 from ..fleet import read_fleet
 from ..hook_key import HookKey
 from ..hook_options import hook_named
-from ..rollout import read_rollouts
 from ..rollout_judge import Verdict, judge
 from ..rollout_options import DEFAULTS, Steered, described, shown_verdict, steer
 from ..store.options import open_store
+from ..wanted import rollouts_under_way
 from . import output
 
 #: The state that each step leads to, and what it is called while it is only to be shown.
@@ -55,16 +55,16 @@ def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answ
 
 def _show(options: argparse.Namespace) -> Answer:
     store = open_store(vars(options), create=True)
-    rollouts, errors = read_rollouts(store)
+    rollouts, errors = rollouts_under_way(store)
     fleet = read_fleet(store)
     data: list[dict[str, Any]] = []
     lines = []
-    for rollout in rollouts:
+    for rollout in rollouts.values():
         verdict = judge(rollout, fleet, time.time())
         data.append({**described(rollout), **shown_verdict(verdict)})
         by = f"started by {rollout.started_by} at {rollout.started}"
         lines += [printable(f"{rollout.key}: {by}"), *(f"  {line}" for line in _lines(verdict))]
-    return Answer({"rollouts": data}, lines or ["no rollout is under way"], warnings=errors)
+    return Answer({"rollouts": data}, lines or ["no rollout is under way"], warnings=[*map(str, errors.values())])
 
 
 def _lines(verdict: Verdict) -> list[str]:
