@@ -14,7 +14,8 @@ from p2hooks.audit.counting import Tally
 from p2hooks.audit.reading import summarise
 from p2hooks.fleet import HookReport, NodeReport
 from p2hooks.host_audit import decode_audit
-from p2hooks.report import aggregate, tail
+from p2hooks.report import aggregate, failures
+from p2hooks.report.failures import tail
 from support_audit import record
 
 NOW = datetime(2026, 1, 31, 15, 20, tzinfo=timezone.utc)
@@ -261,7 +262,7 @@ def test_every_list_is_bounded_and_says_what_it_leaves_out() -> None:
     ]:
         assert (len(found[name]["shown"]), found[name]["more"]) == (limit, total - limit), name
     kinds = found["failures"]["shown"][0]["kinds"]
-    assert (len(kinds["shown"]), kinds["more"]) == (report.MAX_KINDS_OF_FAILURE, 20 - report.MAX_KINDS_OF_FAILURE)
+    assert (len(kinds["shown"]), kinds["more"]) == (failures.MAX_KINDS_OF_FAILURE, 20 - failures.MAX_KINDS_OF_FAILURE)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,11 @@ def hook_name(event: str, hook: str, hook_id: str | None) -> str:
     return f"{event}/{hook_id if hook == f'{hook_id}_{hook_id}_launch' else hook}"
 
 
+def unsuccessful(outcomes: Mapping[str, int]) -> int:
+    """Return the number of runs that were no success, of outcome to number of runs."""
+    return sum(outcomes.get(outcome, 0) for outcome in UNSUCCESSFUL)
+
+
 @lru_cache(maxsize=1 << 14)
 def _hour(text: str) -> int:
     moment = datetime.strptime(text, "%Y-%m-%dT%H").replace(tzinfo=timezone.utc)
