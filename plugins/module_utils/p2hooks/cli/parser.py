@@ -10,18 +10,32 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..audit.pruning import DEFAULT_RETENTION
-from ..configuration import CHOICES, DEFAULT_PATH, OPTIONS
+from ..configuration import OPTIONS
 from ..console import UsageError
 from ..events import EVENTS
 from ..hook_info import DEFAULT_LIMIT
-from ..install import DEFAULT_MAX_UNPACKED_BYTES
 from ..outcomes import OUTCOMES
 from ..rollout import COUNTABLE
 from ..rollout_options import DEFAULTS
-from ..store.options import VARIABLES
 from . import texts
-
-_EVENTS = f"one of {', '.join(EVENTS)}"
+from .options import (
+    EVENT_CHOICES,
+    add_audit,
+    add_check,
+    add_common,
+    add_configured,
+    add_event,
+    add_max_unpacked_size,
+    add_node,
+    add_root,
+    add_store,
+    add_upload,
+    assignment,
+    count,
+    given,
+    names,
+    option_name,
+)
 
 
 class HelpWanted(Exception):
@@ -67,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     top = _Parser(prog="p2-hook", description=texts.TOP, epilog=texts.TOP_END)
     top.add_argument("--version", action="store_true", help="show the version")
     top.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
-    top.add_argument("--config", metavar="FILE", type=_given, help=argparse.SUPPRESS)
+    top.add_argument("--config", metavar="FILE", type=given, help=argparse.SUPPRESS)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, text in texts.COMMANDS.items():
         command = commands.add_parser(
@@ -78,99 +92,93 @@ def _parser() -> argparse.ArgumentParser:
             epilog=text.end,
         )
         _OPTIONS[name](command)
-        _add_common(command, is_configured=name not in UNCONFIGURED)
+        add_common(command, is_configured=name not in UNCONFIGURED)
     return top
-
-
-def _add_common(parser: argparse.ArgumentParser, *, is_configured: bool) -> None:
-    # A default of these would hide the same option before the sub-command.
-    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document")
-    if is_configured:
-        parser.add_argument(
-            "--config", metavar="FILE", type=_given, default=argparse.SUPPRESS,
-            help=f"the configuration file, for options that are not given (default: {DEFAULT_PATH})",
-        )  # fmt: skip
 
 
 def _bin2pod_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "executable", metavar="EXECUTABLE", type=_given, help="an executable file, or a directory of them"
+        "executable", metavar="EXECUTABLE", type=given, help="an executable file, or a directory of them"
     )
     parser.add_argument(
         "--work-dir",
         metavar="DIR",
-        type=_given,
+        type=given,
         default=".",
         help="where both files go (default: the current directory)",
     )
-    parser.add_argument("--id", type=_given, help="the id of the hook (default: the executable's name)")
+    parser.add_argument("--id", type=given, help="the id of the hook (default: the executable's name)")
     parser.add_argument(
-        "--launchable-id", metavar="ID", type=_given, help="the id of its launchable (default: the hook's)"
+        "--launchable-id", metavar="ID", type=given, help="the id of its launchable (default: the hook's)"
     )
     parser.add_argument(
-        "--location", metavar="URL", type=_given,
+        "--location", metavar="URL", type=given,
         help="where hosts will fetch the artifact, {} standing for its file name (default: the file in DIR)",
     )  # fmt: skip
     parser.add_argument(
-        "--env", metavar="NAME=VALUE", type=_assignment, action="append", default=[],
+        "--env", metavar="NAME=VALUE", type=assignment, action="append", default=[],
         help="a variable for the hook's environment; can be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--config", metavar="KEY=VALUE", type=_assignment, action="append", default=[], dest="entries",
+        "--config", metavar="KEY=VALUE", type=assignment, action="append", default=[], dest="entries",
         help="an entry of the hook's configuration, the value as in YAML; can be repeated",
     )  # fmt: skip
-    parser.add_argument("--run-as", metavar="USER", type=_given, help="the user that the manifest names")
-    _add_check(parser, diff=True)
+    parser.add_argument("--run-as", metavar="USER", type=given, help="the user that the manifest names")
+    add_check(parser, diff=True)
 
 
 def _schedule_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "manifests", metavar="MANIFEST", nargs="+", type=_given, help="a pod manifest, as bin2pod makes it"
+        "manifests", metavar="MANIFEST", nargs="+", type=given, help="a pod manifest, as bin2pod makes it"
     )
-    _add_event(parser)
-    _add_upload(parser)
-    _add_check(parser, diff=True)
-    _add_store(parser)
+    add_event(parser)
+    add_upload(parser)
+    add_check(parser, diff=True)
+    add_store(parser)
 
 
 def _unschedule_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "hooks", metavar="HOOK", nargs="+", type=_given, help="the id of a hook, or the path of its manifest"
+        "hooks", metavar="HOOK", nargs="+", type=given, help="the id of a hook, or the path of its manifest"
     )
-    _add_event(parser)
-    _add_check(parser, diff=True)
-    _add_store(parser)
+    add_event(parser)
+    add_check(parser, diff=True)
+    add_store(parser)
 
 
 def _list_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--scheduled", action="store_true", help="what the store schedules, and how this host differs")
-    what.add_argument("--pod", metavar="POD_ID", type=_given, help="what would run for this pod; needs --event")
-    parser.add_argument("--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {_EVENTS}")
-    _add_node(parser)
-    _add_root(parser)
-    _add_store(parser)
+    what.add_argument("--pod", metavar="POD_ID", type=given, help="what would run for this pod; needs --event")
+    parser.add_argument(
+        "--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {EVENT_CHOICES}"
+    )
+    add_node(parser)
+    add_root(parser)
+    add_store(parser)
 
 
 def _info_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--here", action="store_true", help="look at the disk of this host, rather than at what hosts have reported"
     )
-    parser.add_argument("--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {_EVENTS}")
-    parser.add_argument("--id", metavar="ID", type=_given, help="only the hooks of this id")
-    parser.add_argument("--nodes", metavar="NAME", nargs="+", type=_given, default=[], help="only these hosts")
     parser.add_argument(
-        "--limit", metavar="N", type=_count, default=DEFAULT_LIMIT,
+        "--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {EVENT_CHOICES}"
+    )
+    parser.add_argument("--id", metavar="ID", type=given, help="only the hooks of this id")
+    parser.add_argument("--nodes", metavar="NAME", nargs="+", type=given, default=[], help="only these hosts")
+    parser.add_argument(
+        "--limit", metavar="N", type=count, default=DEFAULT_LIMIT,
         help="name at most N hosts for each hook, 0 for all (default: %(default)s)",
     )  # fmt: skip
-    _add(parser, "node", "NAME", "with --here, the name of this host (default: its host name)")
-    _add_root(parser)
-    _add_store(parser)
+    add_configured(parser, "node", "NAME", "with --here, the name of this host (default: its host name)")
+    add_root(parser)
+    add_store(parser)
 
 
 def _install_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "hook", metavar="HOOK", nargs="?", type=_given,
+        "hook", metavar="HOOK", nargs="?", type=given,
         help="the path of a manifest, or the id of a hook, with one of the next three options",
     )  # fmt: skip
     how = parser.add_mutually_exclusive_group()
@@ -187,7 +195,7 @@ def _install_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--event", metavar="EVENT", choices=EVENTS, action="append", dest="events", default=[],
-        help=f"only the hooks of this event, {_EVENTS}; can be repeated where no HOOK is given",
+        help=f"only the hooks of this event, {EVENT_CHOICES}; can be repeated where no HOOK is given",
     )  # fmt: skip
     parser.add_argument(
         "--global", action="append_const", const=None, dest="events", help="the hooks that run on all events"
@@ -196,21 +204,21 @@ def _install_options(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true",
         help="believe a store in which nothing is scheduled, and remove all hooks that came from it",
     )  # fmt: skip
-    _add_max_unpacked_size(parser)
-    _add_check(parser, diff=True)
-    _add_node(parser)
-    _add_root(parser)
-    _add_store(parser)
+    add_max_unpacked_size(parser)
+    add_check(parser, diff=True)
+    add_node(parser)
+    add_root(parser)
+    add_store(parser)
 
 
 def _listen_options(parser: argparse.ArgumentParser) -> None:
-    _add_node(parser)
-    _add(parser, "reconcile_every", "SECONDS", "compare everything after this time, though nothing changed")
-    _add(parser, "report_every", "SECONDS", "report what ran at most this often")
-    _add(parser, "audit_log", "FILE", "where runs are recorded, as JSON lines")
-    _add_max_unpacked_size(parser)
-    _add_root(parser)
-    _add_store(parser)
+    add_node(parser)
+    add_configured(parser, "reconcile_every", "SECONDS", "compare everything after this time, though nothing changed")
+    add_configured(parser, "report_every", "SECONDS", "report what ran at most this often")
+    add_configured(parser, "audit_log", "FILE", "where runs are recorded, as JSON lines")
+    add_max_unpacked_size(parser)
+    add_root(parser)
+    add_store(parser)
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
@@ -228,21 +236,21 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         "audit_log": ("FILE", "where each run is recorded, as JSON lines"),
         "audit_database": ("FILE", "an SQLite database that records it as well"),
     }
-    parser.add_argument("event", metavar="EVENT", choices=EVENTS, help=_EVENTS)
-    parser.add_argument("pod_id", metavar="POD_ID", type=_given, help="the pod on whose behalf the event fires")
+    parser.add_argument("event", metavar="EVENT", choices=EVENTS, help=EVENT_CHOICES)
+    parser.add_argument("pod_id", metavar="POD_ID", type=given, help="the pod on whose behalf the event fires")
     for name, (metavar, text) in texts.items():
         if name in OPTIONS:
-            _add(parser, name, metavar, text)
+            add_configured(parser, name, metavar, text)
         else:
-            parser.add_argument(_option(name), metavar=metavar, type=_given, help=text)
+            parser.add_argument(option_name(name), metavar=metavar, type=given, help=text)
     parser.add_argument(
-        "--required", metavar="HOOK", type=_given, action="append", default=[],
+        "--required", metavar="HOOK", type=given, action="append", default=[],
         help="a hook that has to succeed, by id or by its name in exec/; can be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--fail-fast", action="store_true", help="skip all that comes after a required hook that did not succeed"
     )
-    _add_check(parser, diff=False)
+    add_check(parser, diff=False)
 
 
 def _rollout_options(parser: argparse.ArgumentParser) -> None:
@@ -259,28 +267,28 @@ def _rollout_options(parser: argparse.ArgumentParser) -> None:
             step.add_argument(
                 "hook",
                 metavar="HOOK",
-                type=_given,
+                type=given,
                 help="the path of the manifest that is rolled out, or the id of the hook",
             )
-            _add_event(step)
+            add_event(step)
         if name in ("start", "widen"):
             _add_cohort(step)
         if name == "start":
             step.add_argument(
-                "--started-by", metavar="NAME", type=_given, help="who others should ask (default: this user and host)"
+                "--started-by", metavar="NAME", type=given, help="who others should ask (default: this user and host)"
             )
         if name not in ("rollback", "show"):
-            _add_upload(step)
+            add_upload(step)
         if name != "show":
-            _add_check(step, diff=True)
-        _add_store(step)
-        _add_common(step, is_configured=True)
+            add_check(step, diff=True)
+        add_store(step)
+        add_common(step, is_configured=True)
 
 
 def _add_cohort(parser: argparse.ArgumentParser) -> None:
     cohort = parser.add_argument_group("who takes it")
     cohort.add_argument(
-        "--nodes", metavar="NAME,...", type=_names, help="these hosts, by the names that they report to the store"
+        "--nodes", metavar="NAME,...", type=names, help="these hosts, by the names that they report to the store"
     )
     cohort.add_argument("--percent", metavar="NUMBER", type=float, help="this share of all hosts, from 0 to 100")
     limits = parser.add_argument_group("what it bears")
@@ -289,7 +297,7 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
     )
     limits.add_argument("--failed-runs", metavar="COUNT", type=int, help="so many runs may fail (default: 0)")
     limits.add_argument(
-        "--outcomes", metavar="OUTCOME,...", type=_names,
+        "--outcomes", metavar="OUTCOME,...", type=names,
         help=f"what counts as that, of {', '.join(COUNTABLE)} (default: all)",
     )  # fmt: skip
     limits.add_argument(
@@ -311,51 +319,48 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hook", metavar="NAME", type=_given, help="only the hook of this name in exec/")
-    parser.add_argument("--hook-id", metavar="ID", type=_given, help="only the hook of this id")
+    parser.add_argument("--hook", metavar="NAME", type=given, help="only the hook of this name in exec/")
+    parser.add_argument("--hook-id", metavar="ID", type=given, help="only the hook of this id")
     parser.add_argument(
-        "--pod", "--pod-id", dest="pod_id", metavar="POD_ID", type=_given, help="only what ran for this pod"
+        "--pod", "--pod-id", dest="pod_id", metavar="POD_ID", type=given, help="only what ran for this pod"
     )
-    parser.add_argument("--event", metavar="EVENT", choices=EVENTS, help=f"only what ran on this event, {_EVENTS}")
+    parser.add_argument(
+        "--event", metavar="EVENT", choices=EVENTS, help=f"only what ran on this event, {EVENT_CHOICES}"
+    )
     parser.add_argument("--outcome", choices=OUTCOMES, metavar="OUTCOME", help=f"one of {', '.join(OUTCOMES)}")
-    parser.add_argument("--run-id", metavar="ID", type=_given, help="only what this run did")
+    parser.add_argument("--run-id", metavar="ID", type=given, help="only what this run did")
     for option, text in (("--since", "later"), ("--until", "earlier")):
         parser.add_argument(
             option,
             metavar="WHEN",
-            type=_given,
+            type=given,
             help=f"only what started then or {text}: an age such as 90m or 3d, or a time such as 2026-01-31T12:00:00Z",
         )
     parser.add_argument(
-        "--limit", metavar="N", type=_count, default=100, help="show at most N records, 0 for all (default: 100)"
+        "--limit", metavar="N", type=count, default=100, help="show at most N records, 0 for all (default: 100)"
     )
     parser.add_argument("--summary", action="store_true", help="show one line for each hook of each event instead")
-    _add(parser, "audit_log", "FILE", "the JSON lines to read, with the files that they were rotated to")
-    _add(parser, "audit_database", "FILE", "the SQLite database to read in place of that")
+    add_configured(parser, "audit_log", "FILE", "the JSON lines to read, with the files that they were rotated to")
+    add_configured(parser, "audit_database", "FILE", "the SQLite database to read in place of that")
 
 
 def _audit_prune_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--older-than", metavar="AGE", type=_given, default=DEFAULT_RETENTION,
+        "--older-than", metavar="AGE", type=given, default=DEFAULT_RETENTION,
         help="an age such as 90m, 12h or 3d, or a time such as 2026-01-31T12:00:00Z (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--vacuum", action="store_true", help="give the room that is free in the database back to the file system"
     )
-    _add_check(parser, diff=False)
-    _add_audit(parser)
+    add_check(parser, diff=False)
+    add_audit(parser)
 
 
 def _audit_import_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="P2_DATABASE", type=_given, help="the SQLite database of p2")
-    _add(parser, "node", "NAME", "the host that p2 ran on (default: this host's name)")
-    _add_check(parser, diff=False)
-    _add_audit(parser)
-
-
-def _add_audit(parser: argparse.ArgumentParser) -> None:
-    _add(parser, "audit_log", "FILE", "the JSON lines")
-    _add(parser, "audit_database", "FILE", "the SQLite database; where only one of the two is named, only that")
+    parser.add_argument("source", metavar="P2_DATABASE", type=given, help="the SQLite database of p2")
+    add_configured(parser, "node", "NAME", "the host that p2 ran on (default: this host's name)")
+    add_check(parser, diff=False)
+    add_audit(parser)
 
 
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -377,118 +382,3 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 #: Those whose options are in no configuration file.
 UNCONFIGURED = ("bin2pod", "compile")
-
-
-def _add_event(parser: argparse.ArgumentParser) -> None:
-    event = parser.add_mutually_exclusive_group(required=True)
-    event.add_argument("--event", metavar="EVENT", choices=EVENTS, help=f"the event of the hooks, {_EVENTS}")
-    event.add_argument("--global", dest="event", action="store_const", const=None, help="the hooks run on all events")
-
-
-def _add_upload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--upload-artifacts", "--upload", action="store_true",
-        help="put artifacts that are files of this host into the store as well",
-    )  # fmt: skip
-
-
-def _add_check(parser: argparse.ArgumentParser, *, diff: bool) -> None:
-    parser.add_argument("--check", action="store_true", help="only say what would be done")
-    if diff:
-        parser.add_argument("--diff", action="store_true", help="show how manifests change")
-
-
-def _add_max_unpacked_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-unpacked-size", metavar="SIZE", type=_size, default=DEFAULT_MAX_UNPACKED_BYTES,
-        help="no artifact may be larger; bytes, or with a unit such as 64M (default: 256M)",
-    )  # fmt: skip
-
-
-def _add_node(parser: argparse.ArgumentParser) -> None:
-    _add(parser, "node", "NAME", "the name of this host (default: its host name)")
-
-
-def _add_root(parser: argparse.ArgumentParser) -> None:
-    _add(parser, "root", "DIR", "the root of all hooks")
-
-
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "the store", "The ACL token is read from a file, or from CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE."
-    )
-    group.add_argument("--store", choices=CHOICES["store"], help=f"where hooks are scheduled{_origin('store')}")
-    texts = {
-        "store_path": ("DIR", "the directory"),
-        "consul_url": ("URL", "the address of Consul"),
-        "consul_token_file": ("FILE", "the file with the ACL token"),
-        "consul_ca_path": ("PATH", "the CA certificates for Consul's own"),
-        "consul_client_cert": ("FILE", "our certificate"),
-        "consul_client_key": ("FILE", "its private key"),
-        "consul_datacenter": ("NAME", "the datacenter whose keys are meant"),
-        "consul_namespace": ("NAME", "the namespace, in Consul Enterprise"),
-        "consul_timeout": ("SECONDS", "how long each request may take"),
-    }
-    for name, (metavar, text) in texts.items():
-        _add(group, name, metavar, text)
-    group.add_argument(
-        "--consul-validate-certs",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help=f"whether to check Consul's certificate{_origin('consul_validate_certs')}",
-    )
-
-
-def _add(parser: argparse._ActionsContainer, name: str, metavar: str, text: str) -> None:
-    """Add one of the options that the configuration file can have."""
-    kind = float if OPTIONS[name][0] == "float" else _given
-    parser.add_argument(_option(name), metavar=metavar, type=kind, help=f"{text}{_origin(name)}")
-
-
-def _origin(name: str) -> str:
-    """Return where the value of an option comes from when neither it nor a line of the configuration file is given."""
-    sources = [VARIABLES[name]] if name in VARIABLES else []
-    default = OPTIONS[name][1]
-    if default is not None:
-        sources.append("yes" if default is True else f"{default:g}" if isinstance(default, float) else default)
-    return f" (default: {', else '.join(sources)})" if sources else ""
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _given(text: str) -> str:
-    """Refuse what is left of an unset variable: an empty path would be the current directory."""
-    if not text:
-        raise argparse.ArgumentTypeError("is empty")
-    return text
-
-
-def _names(text: str) -> list[str]:
-    return [_given(name) for name in text.split(",")]
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not name or not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a name, '=' and a value")
-    return name, value
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return int(text)
-
-
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
-
-
-def _size(text: str) -> int:
-    number = text.upper().removesuffix("B")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
-    digits = number.removesuffix(unit)
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 15:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; give bytes, or a unit such as 64M")
-    return int(digits) * _UNITS[unit]
