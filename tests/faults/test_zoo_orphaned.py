@@ -9,6 +9,7 @@ lives on, and so does everything that belongs to a run that lives, or to a hook 
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ import subprocess
 import time
 
 import pytest
-from support_zoo import TERM, Zoo, eventually, is_alive, kill, outcomes, parent_of, report_of, runner_of
+from support_zoo import EVENT, TERM, Zoo, eventually, is_alive, kill, outcomes, parent_of, report_of, runner_of
 from test_zoo import DAEMON, STUCK
 
 #: One of the others cannot be recognised, and one comes to its end when nobody reads what it writes.
@@ -120,3 +121,42 @@ def test_the_record_of_an_overdue_hook_is_closed_although_the_run_is_killed_afte
     run_next(zoo)
     check_that_it_is_closed(zoo)
     assert zoo.debris() == []
+
+
+# What the next run must not take for theirs
+
+
+def test_of_two_hooks_with_the_same_name_only_the_one_that_was_running_is_ended(zoo: Zoo) -> None:
+    everywhere = zoo.root / "exec" / "same"
+    everywhere.write_text(zoo.script(DAEMON))
+    everywhere.chmod(0o755)
+    zoo.hook("same", "sleep 60")
+    caller = zoo.start()
+    assert eventually(lambda: len(zoo.pids()) == 3)
+    kill_both(caller, parent_of(zoo.pids()[2]))
+    everywhere.unlink()
+    assert run_next(zoo) == [("same", "succeeded")]
+    assert zoo.outcomes() == [("same", "succeeded"), ("same", "interrupted"), ("same", "succeeded")]
+    assert zoo.alive() == [zoo.pids()[1]]
+
+
+def test_a_run_that_a_hook_of_a_dead_run_starts_is_not_ended_by_itself(zoo: Zoo) -> None:
+    command = " ".join(zoo.command()).replace(f" {EVENT} ", " after_install ")
+    inner = zoo.root / "exec" / "after_install"
+    inner.mkdir()
+    (inner / "inner").write_text(zoo.script("echo ran"))
+    (inner / "inner").chmod(0o755)
+    until_go = f"until [ -e {zoo.path}/go ]; do sleep 0.02; done"
+    zoo.hook("outer", f"sleep 60 & note $!\n{until_go}\n{command} >{zoo.path}/said; mv {zoo.path}/said {zoo.path}/all")
+    caller = zoo.start()
+    assert eventually(lambda: len(zoo.pids()) == 2)
+    outer, sibling = zoo.pids()
+    kill_both(caller, parent_of(outer))
+    began = time.monotonic()
+    (zoo.path / "go").touch()
+    assert eventually((zoo.path / "all").exists)
+    assert time.monotonic() - began < 3, "it waited for the end of its own ancestors"
+    (hook,) = json.loads((zoo.path / "all").read_text())["hooks"]
+    assert (hook["outcome"], hook["output"]) == ("succeeded", "ran\n")
+    assert zoo.outcomes() == [("outer", "interrupted"), ("inner", "succeeded")]
+    assert not is_alive(sibling)

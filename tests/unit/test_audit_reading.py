@@ -84,7 +84,7 @@ def test_what_is_being_executed_is_part_of_the_answer(sink: Sink) -> None:
     audit = Audit(str(sink.log))
     audit.begin("5")
     now = record(run_id="5", start="2026-01-31T13:00:00.000Z", outcome="skipped")
-    audit.mark(now)
+    audit.mark(now, "exec")
     assert sink.read(limit=1) == [{**now, "outcome": "started"}]
     assert sink.read(outcome="started") == [{**now, "outcome": "started"}]
     assert sink.read(outcome="failed") == [RECORDS[2]]
@@ -96,7 +96,7 @@ def test_a_hook_that_has_timed_out_is_not_counted_as_started(sink: Sink) -> None
     sink.write(*RECORDS)
     audit = Audit(str(sink.log))
     overdue = record(run_id="5", start="2026-01-31T13:00:00.000Z", outcome="timed_out")
-    apart = audit.apart(overdue)
+    apart = audit.apart(overdue, "exec")
     assert sink.read(outcome="started") == []
     apart.end()
 

@@ -24,10 +24,10 @@ log, database, step = sys.argv[1:]
 audit = Audit(log, database or None)
 audit.begin("1")
 done, current = record(run_id="1", hook="done"), record(run_id="1", hook="current")
-audit.mark(done)
+audit.mark(done, "exec")
 audit.write(done)
 if step != "between":
-    audit.mark(current)
+    audit.mark(current, "exec")
 if step == "recorded":
     audit._log.write(current)
 print("ready", flush=True)
@@ -112,7 +112,7 @@ def test_an_ordinary_run_leaves_nothing_but_its_records(log: Path) -> None:
     audit.begin("1")
     for hook in ("a_long_name", "b"):
         each = record(run_id="1", hook=hook)
-        assert audit.mark(each) == []
+        assert audit.mark(each, "exec") == []
         assert [now["hook"] for now in running(str(log))] == [hook]
         assert audit.write(each) == []
         assert list(running(str(log))) == []
@@ -123,7 +123,7 @@ def test_an_ordinary_run_leaves_nothing_but_its_records(log: Path) -> None:
 def test_the_end_of_an_earlier_hook_does_not_end_the_current_one(log: Path) -> None:
     audit = Audit(str(log))
     audit.begin("1")
-    audit.mark(record(hook="current"))
+    audit.mark(record(hook="current"), "exec")
     audit.write(record(hook="earlier", outcome="killed"))
     assert [now["hook"] for now in running(str(log))] == ["current"]
     audit.end()

@@ -226,7 +226,7 @@ def test_a_read_only_file_system_is_a_warning_of_each(tmp_path: Path) -> None:
         warnings = audit.begin("1")
         for hook in "ab":
             running = record(hook=hook)
-            warnings += audit.mark(running) + audit.write(running)
+            warnings += audit.mark(running, "exec") + audit.write(running)
         warnings += audit.end()
     finally:
         subprocess.run(["/bin/umount", "-l", tmp_path], check=True)

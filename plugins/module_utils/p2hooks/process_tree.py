@@ -24,6 +24,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 _KILL_PATIENCE = 5.0
 
 
+def mark(variables: Mapping[str, str]) -> tuple[bytes, ...]:
+    """Return what an environment with all of these ``variables`` has."""
+    return tuple(f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in variables.items())
+
+
 def become_subreaper(wanted: bool = True) -> bool:
     """Have the orphans among our descendants become our children, or no longer; children do not inherit this.
 
@@ -84,12 +89,14 @@ def kill(spared: Collection[int]) -> bool:
 def kill_marked(variables: Mapping[str, str]) -> bool:
     """End every process whose environment still has all of these ``variables``; tell whether none is left.
 
-    That is for what no living process is the parent of any more; whoever has cleared its environment escapes it.
+    That is for what no living process is the parent of any more; whoever has cleared its environment escapes it. This
+    process and all above it are left alone: one of those may have been started by whoever had these variables.
     """
-    wanted = [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in variables.items()]
+    wanted = mark(variables)
+    exempt = _lineage()
     deadline = monotonic() + _KILL_PATIENCE
     while True:
-        marked = [pid for pid in _all_processes() if _has_variables(pid, wanted)]
+        marked = [pid for pid in _all_processes() if pid not in exempt and _environment_of(pid).issuperset(wanted)]
         for pid in marked:
             _send(pid, SIGKILL)
         if not marked or monotonic() >= deadline:
@@ -98,16 +105,27 @@ def kill_marked(variables: Mapping[str, str]) -> bool:
 
 
 def _all_processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _has_variables(pid: int, wanted: list[bytes]) -> bool:
+def _lineage() -> set[int]:
+    """Return our own process id, and those of our parent, its parent and so on."""
+    found = set()
+    pid = os.getpid()
+    while pid and pid not in found:  # 0: whoever is above is in another PID namespace
+        found.add(pid)
+        stat = _stat_of(pid)
+        pid = int(stat[1]) if stat else 0
+    return found
+
+
+def _environment_of(pid: int) -> set[bytes]:
+    """Return what a process was executed with, or has made of that since; nothing where it has ended."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            found = set((file.readall() or b"").split(b"\0"))
+            return set((file.readall() or b"").split(b"\0"))
     except OSError:  # it has ended meanwhile, or belongs to another user, and we are not root
-        return False
-    return found.issuperset(wanted)
+        return set()
 
 
 def _tree(spared: Collection[int]) -> Iterator[int]:
@@ -130,13 +148,18 @@ def _children_of(pid: int) -> list[int]:
 
 
 def _is_alive(pid: int) -> bool:
+    return _stat_of(pid)[:1] not in ([], [b"Z"], [b"X"])
+
+
+def _stat_of(pid: int) -> list[bytes]:
+    """Return the fields of proc(5) from the state on, the third; nothing where the process has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             stat = file.read() or b""
     except OSError:
-        return False
-    # proc(5): the state follows the command, which is in parentheses and may hold any byte
-    return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] not in (b"Z", b"X")
+        return []
+    # The second one, the command, is in parentheses and may hold any byte.
+    return stat.rpartition(b")")[2].split()
 
 
 def _send(pid: int, number: int) -> None:

@@ -99,12 +99,17 @@ def run(
     return report
 
 
-def end_what_is_left(record: dict[str, Any]) -> None:
-    """Kill what is left of the hook of ``record``, whose run has died, and so cannot do it.
+def end_what_is_left(record: dict[str, Any], stage: str) -> None:
+    """Kill what is left of the hook of ``record`` and ``stage``, whose run has died, and so cannot do it.
 
     Only those can be found by now whose environment still says which hook started them.
     """
-    process_tree.kill_marked({"HOOK_RUN_ID": record["run_id"], "HOOK_NAME": record["hook"]})
+    process_tree.kill_marked(_mark_of(record, stage))
+
+
+def _mark_of(record: dict[str, Any], stage: str) -> dict[str, str]:
+    """Return the variables by which whatever a hook starts is known; of one name, there may be two in a run."""
+    return {"HOOK_RUN_ID": record["run_id"], "HOOK": stage, "HOOK_NAME": record["hook"]}
 
 
 class _Run:
@@ -218,7 +223,7 @@ class _Run:
             "HOOK_NAME": hook.name,
             **self._run_variables,
         }
-        self._warnings += self._audit.mark(record)
+        self._warnings += self._audit.mark(record, hook.stage)
         try:
             process = self._spawn(hook.executable, environment)
         except (OSError, ValueError) as error:  # ValueError: a name or value that no environment can hold
@@ -254,7 +259,7 @@ class _Run:
         process_tree.terminate(self._spared)
         deadline = process.started + hook.limits(self._limits).kill_after
         self._warnings += self._audit.before_fork()
-        audit = self._audit.apart(record)
+        audit = self._audit.apart(record, hook.stage)
         read_end, write_end = os.pipe()
         try:
             successor = os.fork()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .sqlite import Database
 
 
-def _leave(record: dict[str, Any]) -> None:
+def _leave(record: dict[str, Any], stage: str) -> None:
     """Leave a hook as it is."""
 
 
@@ -41,27 +41,31 @@ class Audit:
             self._database = Database(database)
         self._mark: RunningMark | None = None
 
-    def begin(self, run_id: str, end_what_is_left: Callable[[dict[str, Any]], None] = _leave) -> list[str]:
+    def begin(self, run_id: str, end_what_is_left: Callable[[dict[str, Any], str], None] = _leave) -> list[str]:
         """Prepare for the run ``run_id``, and do :meth:`close_dead_runs`; return warnings."""
         self._mark = RunningMark(self._log.path, run_id)
         return self.close_dead_runs(end_what_is_left)
 
-    def close_dead_runs(self, end_what_is_left: Callable[[dict[str, Any]], None] = _leave) -> list[str]:
+    def close_dead_runs(self, end_what_is_left: Callable[[dict[str, Any], str], None] = _leave) -> list[str]:
         """Close what runs that died have left; return warnings.
 
         Args:
-            end_what_is_left: kills what is left of the hook of a record, before the record is closed.
+            end_what_is_left: kills what is left of the hook of a record and a stage, before the record is closed.
         """
         warnings: list[str] = []
-        for record in end_of_dead_runs(self._log.path):
+        for record, stage in end_of_dead_runs(self._log.path):
             if "hook" in record:
-                end_what_is_left(record)
+                end_what_is_left(record, stage)
             warnings += self._close(record)
         return warnings
 
-    def mark(self, record: dict[str, Any]) -> list[str]:
-        """Note that the hook of ``record`` is about to be executed; :meth:`write` with this record ends that."""
-        warning = self._mark.set(record) if self._mark else None
+    def mark(self, record: dict[str, Any], stage: str) -> list[str]:
+        """Note that the hook of ``record`` is about to be executed; :meth:`write` with this record ends that.
+
+        Args:
+            stage: what tells it from another hook of that name: the event, or ``exec`` for a global hook.
+        """
+        warning = self._mark.set(record, stage) if self._mark else None
         return [warning] if warning else []
 
     def write(self, record: dict[str, Any]) -> list[str]:
@@ -95,14 +99,14 @@ class Audit:
         self.close()
         return warnings
 
-    def apart(self, record: dict[str, Any]) -> Audit:
-        """Return an audit for seeing to the end of the hook of ``record``, which this one then has nothing to do with.
+    def apart(self, record: dict[str, Any], stage: str) -> Audit:
+        """Return an audit for seeing to the end of a hook, as of :meth:`mark`; this one then has nothing to do with it.
 
         Before this process divides in two: each of the two has to :meth:`leave` the audit of the other.
         """
         audit = Audit(self._log.path, self._database.path if self._database else None)
         audit._mark = RunningMark(self._log.path, f"{record['run_id']}-{os.getpid()}")
-        audit._mark.set(record)
+        audit._mark.set(record, stage)
         if self._mark:
             self._mark.clear(record)
         return audit

@@ -29,6 +29,9 @@ _YOUNG_SECONDS = 60
 
 _SUFFIX = ".running"
 
+#: What a line here has besides the record: the directory that the hook runs from, as in its ``HOOK``.
+_STAGE = "stage"
+
 #: More than any record is long, in bytes.
 _RECORD_BYTES = 1 << 17
 
@@ -42,8 +45,12 @@ class RunningMark:
         self._marked: dict[str, Any] | None = None
         self._failed = False
 
-    def set(self, record: dict[str, Any]) -> str | None:
-        """Note that the hook of ``record`` is about to be executed; return a warning if that fails the first time."""
+    def set(self, record: dict[str, Any], stage: str) -> str | None:
+        """Note that the hook of ``record`` and ``stage`` is about to be executed.
+
+        Returns:
+            A warning if that fails the first time.
+        """
         if self._failed:
             return None
         self._marked = record
@@ -51,7 +58,7 @@ class RunningMark:
             if self._descriptor is None:
                 self._descriptor = self._create()
             # The line of the last hook may have been longer; readers stop at the first newline.
-            os.pwrite(self._descriptor, encode(record), 0)
+            os.pwrite(self._descriptor, encode({**record, _STAGE: stage}), 0)
         except OSError as error:
             self._failed = True
             return f"{self._path}: {reason_of(error)}; if this run dies, the audit will not say so"
@@ -103,15 +110,15 @@ def running(log: str) -> Iterator[dict[str, Any]]:
         except OSError:  # the run has ended
             continue
         try:
-            record = _read(descriptor)
+            record, dummy = _read(descriptor)
         finally:
             os.close(descriptor)
         if record:
             yield record
 
 
-def end_of_dead_runs(log: str) -> Iterator[dict[str, Any]]:
-    """Yield for each run that died the record of the hook it was executing, or, between two hooks, its run id alone.
+def end_of_dead_runs(log: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield for each run that died the record and stage of the hook it was executing; between two, its run id alone.
 
     The run is forgotten when the next one is asked for.
     """
@@ -122,7 +129,8 @@ def end_of_dead_runs(log: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             if _is_dead(descriptor):
-                yield _read(descriptor) or {"run_id": path[len(log) + 1 : -len(_SUFFIX)].partition("-")[0]}
+                record, stage = _read(descriptor)
+                yield record or {"run_id": path[len(log) + 1 : -len(_SUFFIX)].partition("-")[0]}, stage
                 os.unlink(path)
         except OSError:  # somebody else has removed it
             continue
@@ -153,7 +161,10 @@ def _is_dead(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
-def _read(descriptor: int) -> dict[str, Any] | None:
+def _read(descriptor: int) -> tuple[dict[str, Any] | None, str]:
+    """Return the record and the stage of a hook; no record between two hooks."""
     line = os.pread(descriptor, _RECORD_BYTES, 0).partition(b"\n")[0]
     record = decode(line) if line else None
-    return record if record and "hook" in record and "start" in record else None
+    if not record or "hook" not in record or "start" not in record:
+        return None, ""
+    return record, str(record.pop(_STAGE, ""))
