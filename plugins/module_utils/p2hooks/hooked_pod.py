@@ -19,7 +19,7 @@ _UUID_FORM = (8, 4, 4, 4, 12)
 
 
 class HookedPod:
-    """What hooks are told about the pod; for the time of a ``with``, its manifest lies in a file that they can read."""
+    """What hooks are told about the pod."""
 
     def __init__(
         self, pod_id: str, *, home: str | None = None, pod_root: str = DEFAULT_POD_ROOT, manifest: bytes | None = None
@@ -38,19 +38,17 @@ class HookedPod:
         self.home = os.path.abspath(home or os.path.join(pod_root, pod_id))
         self.unique_key = _unique_key(self.home)
         self._root = os.path.abspath(pod_root)
-        self._manifest = manifest
+        #: The manifest as YAML; None where it is not known.
+        self.manifest = manifest
         self._data: dict[str, object] = {}
         if manifest is None:
             self._load_installed()
         else:
             self._data = self._read(manifest, "pod_manifest")
-        self._file: str | None = None
-        #: Why the manifest could not be handed to the hooks, if so.
-        self.warning: str | None = None
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of the environment that describe the pod."""
+        """The variables of the environment that describe the pod, but for that which names a :class:`ManifestFile`."""
         config_dir = os.path.join(self.home, "config")
         config = ""
         if self._data:
@@ -60,7 +58,6 @@ class HookedPod:
         return {
             "HOOKED_POD_ID": self.id,
             "HOOKED_POD_HOME": self.home,
-            "HOOKED_POD_MANIFEST": self._file or "",
             "HOOKED_CONFIG_PATH": config,
             "HOOKED_ENV_PATH": os.path.join(self.home, "env"),
             "HOOKED_CONFIG_DIR_PATH": config_dir,
@@ -70,28 +67,6 @@ class HookedPod:
             "POD_ID": self.id,
             "POD_HOME": self.home,
         }
-
-    def __enter__(self) -> HookedPod:
-        if self._manifest is None:
-            return self
-        # Not by tempfile, which would fall back to the working directory.
-        path = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"hooked-pod-manifest-{os.urandom(8).hex()}.yaml")  # noqa: S108
-        try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-                self._file = path
-                file.write(self._manifest)
-        except OSError as error:  # a full disk is no reason to stop a deploy
-            self.warning = f"{path}: {reason_of(error)}; the hooks did not get the manifest of {self.id}"
-            self.__exit__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._file is not None:
-            try:  # noqa: SIM105 (contextlib is not on the way of running hooks)
-                os.unlink(self._file)
-            except OSError:  # a hook may have removed it
-                pass
-            self._file = None
 
     def _load_installed(self) -> None:
         # The application owns this file. It may be a link, a pipe, or have no end, or be another deployment system's:
@@ -103,7 +78,7 @@ class HookedPod:
             with open(descriptor, "rb") as file:
                 content = file.read(MAX_BYTES + 1) if S_ISREG(os.fstat(descriptor).st_mode) else b""
             self._data = self._read(content, MANIFEST_FILE)
-            self._manifest = content
+            self.manifest = content
         except (OSError, HookError):
             return
 
@@ -116,6 +91,44 @@ class HookedPod:
         if data.get("id") != self.id:
             raise ManifestError(f"{source}: is not the manifest of the pod {self.id}; its id must be that")
         return data
+
+
+class ManifestFile:
+    """The manifest of a hooked pod in a file that the hooks of a run can read, for as long as any of them goes on."""
+
+    def __init__(self, pod: HookedPod, run_id: str) -> None:
+        self._pod = pod
+        #: Where the hooks find it; None where they do not.
+        self.path: str | None = None
+        if pod.manifest is not None:
+            # Not by tempfile, which would fall back to the working directory.
+            self.path = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"hooked-pod-manifest-{run_id}.yaml")  # noqa: S108
+
+    def write(self) -> list[str]:
+        """Write the file, if there is a manifest; return a warning where that fails."""
+        path = self.path
+        if path is None or self._pod.manifest is None:
+            return []
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(self._pod.manifest)
+            except OSError:
+                self.remove()
+                raise
+        except OSError as error:  # a full disk is no reason to stop a deploy
+            self.path = None
+            return [f"{path}: {reason_of(error)}; the hooks did not get the manifest of {self._pod.id}"]
+        return []
+
+    def remove(self) -> None:
+        """Remove the file, if it is there."""
+        if self.path is not None:
+            try:  # noqa: SIM105 (contextlib is not on the way of running hooks)
+                os.unlink(self.path)
+            except OSError:  # a hook may have removed it
+                pass
 
 
 def _unique_key(home: str) -> str:

@@ -14,7 +14,7 @@ from . import process_tree
 from .audit import Audit
 from .errors import reason_of, shown
 from .event_hooks import Hook, hooks_of
-from .hooked_pod import HookedPod
+from .hooked_pod import HookedPod, ManifestFile
 from .layout import Layout
 from .outcomes import FAILED, KILLED, SKIPPED, SUCCEEDED, TERMINATED, TIMED_OUT
 from .process import HookProcess, exit_of
@@ -76,12 +76,14 @@ def run(
     """
     report = RunReport(os.urandom(8).hex())
     hooks = hooks_of(layout, event)
-    with pod:
-        one_run = _Run(report, event, pod, audit, node, limits or TimeLimits(), required if fail_fast else (), spawn)
-        try:
-            told = run_apart(lambda caller: one_run.run(hooks, caller)) if hooks else one_run.told()
-        except OSError as error:
-            told = one_run.skip(hooks, f"could not be started: {reason_of(error)}; see what uses this host up")
+    manifest = ManifestFile(pod, report.run_id)
+    one_run = _Run(
+        report.run_id, event, pod, manifest, audit, node, limits or TimeLimits(), required if fail_fast else (), spawn
+    )
+    try:
+        told = run_apart(lambda caller: one_run.run(hooks, caller), manifest.remove) if hooks else ([], [])
+    except OSError as error:
+        told = one_run.skip(hooks, f"could not be started: {reason_of(error)}; see what uses this host up")
     if told is None:
         report.warnings.append("the process that runs hooks was killed; what had not run by then did not run")
         report.warnings += audit.close_dead_runs(end_what_is_left)
@@ -93,8 +95,6 @@ def run(
         report.warnings.append(
             "fail_fast does nothing without required; name the hooks that have to succeed, or leave it out"
         )
-    if pod.warning:
-        report.warnings.append(pod.warning)
     report.required_failures = list(required_failures(report.hooks, required))
     return report
 
@@ -117,17 +117,19 @@ class _Run:
 
     def __init__(
         self,
-        report: RunReport,
+        run_id: str,
         event: str,
         pod: HookedPod,
+        manifest: ManifestFile,
         audit: Audit,
         node: str,
         limits: TimeLimits,
         needed: Sequence[str],
         spawn: Callable[[str, dict[str, str]], HookProcess],
     ) -> None:
-        self._hooks = report.hooks
-        self._warnings = report.warnings
+        self._hooks: list[dict[str, Any]] = []
+        self._warnings: list[str] = []
+        self._manifest = manifest
         self._audit = audit
         self._limits = limits
         #: The hooks without which the run does not go on.
@@ -135,13 +137,13 @@ class _Run:
         self._spawn = spawn
         self._common_variables = {"PATH": _PATH, "HOME": _home(), "LANG": "C.UTF-8"}
         self._run_variables = {
-            "HOOK_RUN_ID": report.run_id,
+            "HOOK_RUN_ID": run_id,
             "HOOK_EVENT": event,
             "HOOKED_NODE": node,
             **pod.variables,
         }
         self._common_fields = {
-            "run_id": report.run_id,
+            "run_id": run_id,
             "host": node,
             "event": event,
             "pod_id": pod.id,
@@ -150,13 +152,11 @@ class _Run:
         #: What hooks left behind that ended in time: their daemons, which are left alone.
         self._spared: set[int] = set()
 
-    def told(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the records, and the warnings."""
-        return self._hooks, self._warnings
-
     def run(self, hooks: Sequence[Hook], caller: Caller) -> tuple[list[dict[str, Any]], list[str]]:
-        """Run ``hooks``, and return what :meth:`told` does."""
+        """Run ``hooks``, and return the records, and the warnings."""
         self._caller = caller
+        self._warnings += self._manifest.write()
+        self._run_variables["HOOKED_POD_MANIFEST"] = self._manifest.path or ""
         self._warnings += self._audit.begin(self._common_fields["run_id"], end_what_is_left)
         present = {name for hook in hooks for name in (hook.name, hook.id)}
         obstacle = next((_missing(name) for name in self._needed if name not in present), None)
@@ -168,14 +168,14 @@ class _Run:
             if record["outcome"] != SUCCEEDED and (hook.name in self._needed or hook.id in self._needed):
                 obstacle = _failure(record)
         self._warnings += self._audit.end()
-        return self.told()
+        return self._hooks, self._warnings
 
     def skip(self, hooks: Sequence[Hook], reason: str) -> tuple[list[dict[str, Any]], list[str]]:
-        """Record that none of ``hooks`` could be run; return what :meth:`told` does."""
+        """Record that none of ``hooks`` could be run; return what :meth:`run` does."""
         for hook in hooks:
             self._skip(hook, reason)
         self._warnings += self._audit.end()
-        return self.told()
+        return self._hooks, self._warnings
 
     def _skip(self, hook: Hook, reason: str) -> None:
         record = self._new_record(hook)

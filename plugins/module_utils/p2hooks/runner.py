@@ -58,6 +58,11 @@ class Caller:
         """Note that :meth:`stay` is to wait until nobody has the other end of this pipe any more."""
         self._others.append(descriptor)
 
+    @property
+    def stays(self) -> bool:
+        """Whether :meth:`stay` has something to wait for."""
+        return bool(self._others)
+
     def stay(self) -> None:
         """Wait for the processes that this one must not end before."""
         for descriptor in self._others:
@@ -73,11 +78,14 @@ class Caller:
             return
 
 
-def run_apart(work: Callable[[Caller], _Result]) -> _Result | None:
+def run_apart(work: Callable[[Caller], _Result], clean_up: Callable[[], None]) -> _Result | None:
     """Call ``work`` in a runner, and return what it returns, which has to be made of Python's basic types.
 
     None means that the runner was killed. In that case nothing is left of what it started but what it had to spare. The
     caller must not start other children meanwhile, in another thread, for they would be taken for the runner's.
+
+    Args:
+        clean_up: called once nothing of the work goes on any more: in the runner, or here if that was killed.
 
     Raises:
         HookError: ``work`` did.
@@ -95,7 +103,7 @@ def run_apart(work: Callable[[Caller], _Result]) -> _Result | None:
         os.close(write_end)
         raise
     if runner == 0:
-        _be_the_runner(work, write_end)
+        _be_the_runner(work, clean_up, write_end)
     os.close(write_end)
     _staying.add(runner)
     result: _Result | None = None
@@ -110,6 +118,7 @@ def run_apart(work: Callable[[Caller], _Result]) -> _Result | None:
             break
     if was_killed:
         kill(already_there)
+        clean_up()
     become_subreaper(False)
     # Besides the runner, what an earlier one that stayed behind has left us with when it ended.
     _staying.update(children() - already_there)
@@ -120,7 +129,7 @@ def run_apart(work: Callable[[Caller], _Result]) -> _Result | None:
     return result
 
 
-def _be_the_runner(work: Callable[[Caller], Any], descriptor: int) -> None:
+def _be_the_runner(work: Callable[[Caller], Any], clean_up: Callable[[], None], descriptor: int) -> None:
     try:
         _detach(keep=descriptor)
         become_subreaper()
@@ -138,8 +147,13 @@ def _be_the_runner(work: Callable[[Caller], Any], descriptor: int) -> None:
                 "error",
                 f"{type(error).__name__}: {error}; this is a defect of p2fleet.hooks, please report it",
             )
+        stays = caller.stays
+        if not stays:
+            clean_up()
         caller.finish(kind, value)
         caller.stay()
+        if stays:  # those that were waited for may have needed it until now
+            clean_up()
     finally:
         os._exit(0)  # whatever the caller has set up to happen at its own exit, it happens there
 
