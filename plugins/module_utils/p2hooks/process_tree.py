@@ -16,12 +16,39 @@ from time import monotonic, sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 #: A tree may grow while it is being killed; for so many seconds that is tried again.
 _KILL_PATIENCE = 5.0
+
+
+class Spared:
+    """Processes that are left alone, with whatever stems from them, as far as that can be told.
+
+    What they start is below them. When it has lost its parent, it is ours, and known by its session, for nobody can
+    join that of another, or, where it has one of its own, by the mark that a hook's environment is.
+    """
+
+    def __init__(self, pids: Iterable[int] = (), marks: Iterable[tuple[bytes, ...]] = ()) -> None:
+        """Spare the processes ``pids``, and those whose environment has all of one of ``marks``, see :func:`mark`."""
+        self.pids = set(pids)
+        self.sessions = {session for session in map(_session_of, self.pids) if session is not None}
+        self.marks = set(marks)
+
+    def __contains__(self, pid: object) -> bool:
+        if not isinstance(pid, int):
+            return False
+        if pid in self.pids or _session_of(pid) in self.sessions:
+            return True
+        return bool(self.marks) and any(map(_environment_of(pid).issuperset, self.marks))
+
+    def add(self, pids: Iterable[int], sessions: Iterable[int], marks: Iterable[tuple[bytes, ...]]) -> None:
+        """Spare these as well."""
+        self.pids.update(pids)
+        self.sessions.update(sessions)
+        self.marks.update(marks)
 
 
 def mark(variables: Mapping[str, str]) -> tuple[bytes, ...]:
@@ -60,13 +87,13 @@ def has_children() -> bool:
     return True
 
 
-def is_empty(spared: Collection[int]) -> bool:
+def is_empty(spared: Container[int]) -> bool:
     """Tell whether none of our children is alive but ``spared``, and so nothing that any of the others started."""
     # Twice, since the list may lack one child while another one ends: see proc(5).
     return not any(_is_alive(pid) for dummy in range(2) for pid in children() if pid not in spared)
 
 
-def terminate(spared: Collection[int]) -> None:
+def terminate(spared: Container[int]) -> None:
     """Ask everything below us to end, also what is stopped, but for ``spared`` and what is below them."""
     pids = list(_tree(spared))
     for number in (SIGTERM, SIGCONT):
@@ -74,7 +101,7 @@ def terminate(spared: Collection[int]) -> None:
             _send(pid, number)
 
 
-def kill(spared: Collection[int]) -> bool:
+def kill(spared: Container[int]) -> bool:
     """End everything below us but ``spared`` and what is below them; tell whether that is so now."""
     deadline = monotonic() + _KILL_PATIENCE
     while not is_empty(spared):
@@ -128,7 +155,14 @@ def _environment_of(pid: int) -> set[bytes]:
         return set()
 
 
-def _tree(spared: Collection[int]) -> Iterator[int]:
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has ended meanwhile
+        return None
+
+
+def _tree(spared: Container[int]) -> Iterator[int]:
     pids = [os.getpid()]
     for parent in pids:
         found = [pid for pid in _children_of(parent) if pid not in spared]

@@ -18,6 +18,7 @@ from .hooked_pod import HookedPod, ManifestFile
 from .layout import Layout
 from .outcomes import FAILED, KILLED, SKIPPED, SUCCEEDED, TERMINATED, TIMED_OUT
 from .process import HookProcess, exit_of
+from .process_tree import Spared
 from .runner import run_apart
 from .time_limits import TimeLimits
 
@@ -150,7 +151,7 @@ class _Run:
             "pod_unique_key": pod.unique_key,
         }
         #: What hooks left behind that ended in time: their daemons, which are left alone.
-        self._spared: set[int] = set()
+        self._spared = Spared()
 
     def run(self, hooks: Sequence[Hook], caller: Caller) -> tuple[list[dict[str, Any]], list[str]]:
         """Run ``hooks``, and return the records, and the warnings."""
@@ -241,15 +242,16 @@ class _Run:
         record["exit_code"], record["signal"] = exit_of(process.status)
         record["outcome"] = FAILED if process.status else SUCCEEDED
         process.close()
-        self._spare()
+        self._spare(hook, record)
         return None
 
-    def _spare(self) -> None:
-        """Note which children we have now: they were left behind in time."""
+    def _spare(self, hook: Hook, record: dict[str, Any]) -> None:
+        """Note which children we have now, after ``hook``: they were left behind in time."""
         pids = process_tree.children() if process_tree.has_children() else set()
-        if pids != self._spared:
-            self._spared = pids
-            self._caller.spare(pids)
+        if pids != self._spared.pids:
+            mark = process_tree.mark(_mark_of(record, hook.stage))
+            self._spared = Spared(pids, {*self._spared.marks, mark})
+            self._caller.spare(self._spared)
 
     def _go_on_without(self, process: HookProcess, hook: Hook, record: dict[str, Any]) -> None:
         """Divide in two: a child, in which this returns, goes on with the run, and this process sees to the hook's end.
@@ -271,28 +273,29 @@ class _Run:
         if successor == 0:
             process_tree.become_subreaper()
             audit.leave()
-            self._spared = set()
+            self._spared = Spared()
             process.close()
             # If we ended first, daemons that are left alone would come to a process that takes them for this hook's.
             os.close(write_end)
             self._caller.stay_for(read_end)
             return
         os.close(read_end)
+        self._spared.pids.add(successor)
         try:
             self._caller.leave()
             self._audit.leave()
-            self._end(process, deadline, record, audit, self._spared | {successor})
+            self._end(process, deadline, record, audit, self._spared)
             os.close(write_end)
             os.waitpid(successor, 0)  # or it would become a child of the caller, which knows nothing of it
             self._caller.stay()
         except BaseException:
-            process_tree.kill(self._spared | {successor})
+            process_tree.kill(self._spared)
             raise
         finally:
             os._exit(0)
 
     def _end(
-        self, process: HookProcess, deadline: float, record: dict[str, Any], audit: Audit, spared: set[int]
+        self, process: HookProcess, deadline: float, record: dict[str, Any], audit: Audit, spared: Spared
     ) -> list[str]:
         """Wait for everything that an overdue hook started to end, kill it when it is time, and close the record.
 

@@ -16,11 +16,11 @@ import os
 import select
 
 from .errors import HookError, reason_of
-from .process_tree import become_subreaper, children, kill
+from .process_tree import Spared, become_subreaper, children, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
     _Result = TypeVar("_Result")
@@ -39,9 +39,9 @@ class Caller:
         self._descriptor = descriptor
         self._others: list[int] = []
 
-    def spare(self, pids: Collection[int]) -> None:
-        """Tell which of our children are left alone if we are killed."""
-        self._send("spared", list(pids))
+    def spare(self, spared: Spared) -> None:
+        """Tell what is left alone if we are killed."""
+        self._send("spared", (spared.pids, spared.sessions, spared.marks))
 
     def finish(self, kind: str, value: Any) -> None:
         """Tell the result of the work, made of Python's basic types, or an error, and wait until that was heard."""
@@ -81,8 +81,8 @@ class Caller:
 def run_apart(work: Callable[[Caller], _Result], clean_up: Callable[[], None]) -> _Result | None:
     """Call ``work`` in a runner, and return what it returns, which has to be made of Python's basic types.
 
-    None means that the runner was killed. In that case nothing is left of what it started but what it had to spare. The
-    caller must not start other children meanwhile, in another thread, for they would be taken for the runner's.
+    None means that the runner was killed. In that case nothing is left of what it started but what it had to spare.
+    Children that another thread starts meanwhile must stay in our session, or they would be taken for the runner's.
 
     Args:
         clean_up: called once nothing of the work goes on any more: in the runner, or here if that was killed.
@@ -92,7 +92,7 @@ def run_apart(work: Callable[[Caller], _Result], clean_up: Callable[[], None]) -
         OSError: the system has no process or descriptor left.
     """
     _reap()
-    already_there = children()
+    spared = Spared({os.getpid(), *children()})
     read_end, write_end = os.pipe()
     become_subreaper()
     try:
@@ -111,17 +111,17 @@ def run_apart(work: Callable[[Caller], _Result], clean_up: Callable[[], None]) -
     was_killed = True
     for kind, value in _messages(read_end):
         if kind == "spared":
-            already_there |= set(value)
+            spared.add(*value)
         else:
             result, error = (None, value) if kind == "error" else (value, None)
             was_killed = False
             break
     if was_killed:
-        kill(already_there)
+        kill(spared)
         clean_up()
     become_subreaper(False)
     # Besides the runner, what an earlier one that stayed behind has left us with when it ended.
-    _staying.update(children() - already_there)
+    _staying.update(children() - spared.pids)
     os.close(read_end)  # the runner waits for this, or what it leaves behind would become ours
     _reap()
     if error is not None:
