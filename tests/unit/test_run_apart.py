@@ -5,17 +5,118 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from p2hooks.hooked_pod import HookedPod
-from support_run import Host
+from support_run import Host, eventually, own_children
+
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
+
+
+def is_subreaper() -> bool:
+    value = ctypes.c_int()
+    assert LIBC.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0) == 0
+    return bool(value.value)
+
+
+@pytest.fixture(params=[False, True])
+def was_subreaper(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Make this process a child subreaper, or see that it is none."""
+    assert LIBC.prctl(PR_SET_CHILD_SUBREAPER, int(request.param), 0, 0, 0) == 0
+    assert is_subreaper() == request.param
+    yield request.param
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+# A child subreaper before it, and after it
+
+
+def test_the_caller_is_a_subreaper_afterwards_if_it_was_one(host: Host, was_subreaper: bool) -> None:
+    host.script("a", "")
+    assert host.run_one()["outcome"] == "succeeded"
+    assert is_subreaper() == was_subreaper
+
+
+def test_the_same_where_no_process_could_be_had(
+    host: Host, was_subreaper: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_to_fork() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refuse_to_fork)
+    host.script("a", "")
+    assert host.run_one()["outcome"] == "skipped"
+    assert is_subreaper() == was_subreaper
+
+
+def test_the_same_where_the_caller_was_interrupted_and_the_run_goes_on(host: Host, was_subreaper: bool) -> None:
+    host.script("a", f"kill -INT {os.getpid()}; sleep 0.3")
+    host.script("b", "")
+    host.script("warm-up", "", event="after_install")
+    host.run(event="after_install")
+    descriptors = os.listdir("/proc/self/fd")
+    with pytest.raises(KeyboardInterrupt):
+        host.run()
+    assert is_subreaper() == was_subreaper
+    assert os.listdir("/proc/self/fd") == descriptors
+    assert eventually(lambda: host.outcomes()[1:] == [("a", "succeeded"), ("b", "succeeded")])
+
+    def reaped() -> bool:
+        host.run(event="after_install")
+        return len(own_children()) <= 1
+
+    assert eventually(reaped)
+
+
+# Hosts on which limits do not hold
+
+
+def test_a_system_that_has_no_subreapers_is_a_warning(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_ctypes", None)  # as where Python was built without it
+    host.script("a", "")
+    host.script("b", "")
+    report = host.run()
+    (warning,) = report.warnings
+    assert warning == (
+        "the time limits of hooks do not hold on this host: prctl(PR_SET_CHILD_SUBREAPER) fails, so what has lost its "
+        "parent escapes; let the system allow it, and give Python its module _ctypes"
+    )
+    assert [record["outcome"] for record in report.hooks] == ["succeeded"] * 2
+
+
+def test_a_system_that_lists_no_children_is_a_warning(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = os.access
+
+    def hide(path: str, mode: int, **options: bool) -> bool:
+        return not path.endswith("/children") and access(path, mode, **options)
+
+    monkeypatch.setattr(os, "access", hide)
+    host.script("a", "")
+    (warning,) = host.run().warnings
+    assert warning == (
+        "the time limits of hooks do not hold on this host: /proc/PID/task/TID/children is not there, so nothing that "
+        "is overdue can be ended; mount /proc, on a kernel with CONFIG_PROC_CHILDREN"
+    )
+
+
+def test_a_runner_that_is_killed_is_no_reason_to_be_silent_on_that(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_ctypes", None)
+    host.script("a", "kill -KILL $PPID")
+    warnings = host.run().warnings
+    assert len(warnings) == 2
+    assert "prctl(PR_SET_CHILD_SUBREAPER) fails" in warnings[0]
+    assert "was killed" in warnings[1]
 
 
 def test_a_warning_comes_once_where_no_process_could_be_had(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

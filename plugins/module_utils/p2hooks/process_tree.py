@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 
 #: A tree may grow while it is being killed; for so many seconds that is tried again.
 _KILL_PATIENCE = 5.0
@@ -62,15 +63,51 @@ def become_subreaper(wanted: bool = True) -> bool:
     Returns:
         Whether the system could do that.
     """
+    return _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted)) is not None
+
+
+def is_subreaper() -> bool:
+    """Tell whether the orphans among our descendants become our children."""
+    return bool(_prctl(_PR_GET_CHILD_SUBREAPER))
+
+
+def _prctl(option: int, argument: int | None = None) -> int | None:
+    """Call prctl(2); return the value that it gives, or None where the system could not do that.
+
+    Args:
+        argument: what to set; where it is None, the value is asked for.
+    """
     try:
         # What ctypes itself is made of; importing all of that would cost every run of hooks two milliseconds.
         import _ctypes
 
+        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+            _type_ = "i"
+
+        value = Int(argument or 0)
         prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
-        result: int = _ctypes.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0))
+        second = _ctypes.byref(value) if argument is None else argument
+        if _ctypes.call_function(prctl, (option, second, 0, 0, 0)) != 0:
+            return None
     except (ImportError, AttributeError, OSError):
-        return False
-    return result == 0
+        return None
+    return int(value.value)
+
+
+def obstacle() -> str | None:
+    """Return why what hooks start cannot all be found here, though limits depend on that; None where it can."""
+    if not is_subreaper():
+        return (
+            "prctl(PR_SET_CHILD_SUBREAPER) fails, so what has lost its parent escapes; let the system allow it, "
+            "and give Python its module _ctypes"
+        )
+    pid = os.getpid()
+    if not os.access(f"/proc/{pid}/task/{pid}/children", os.R_OK):
+        return (
+            "/proc/PID/task/TID/children is not there, so nothing that is overdue can be ended; "
+            "mount /proc, on a kernel with CONFIG_PROC_CHILDREN"
+        )
+    return None
 
 
 def children() -> set[int]:

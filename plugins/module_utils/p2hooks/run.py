@@ -82,7 +82,11 @@ def run(
         report.run_id, event, pod, manifest, audit, node, limits or TimeLimits(), required if fail_fast else (), spawn
     )
     try:
-        told = run_apart(lambda caller: one_run.run(hooks, caller), manifest.remove) if hooks else ([], [])
+        told = (
+            run_apart(lambda caller: one_run.run(hooks, caller), manifest.remove, report.warnings.append)
+            if hooks
+            else ([], [])
+        )
     except OSError as error:
         told = one_run.skip(hooks, f"could not be started: {reason_of(error)}; see what uses this host up")
     if told is None:

@@ -16,7 +16,7 @@ import os
 import select
 
 from .errors import HookError, reason_of
-from .process_tree import Spared, become_subreaper, children, kill
+from .process_tree import Spared, become_subreaper, children, is_subreaper, kill, obstacle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,14 +78,21 @@ class Caller:
             return
 
 
-def run_apart(work: Callable[[Caller], _Result], clean_up: Callable[[], None]) -> _Result | None:
+def run_apart(
+    work: Callable[[Caller], _Result], clean_up: Callable[[], None], warn: Callable[[str], None]
+) -> _Result | None:
     """Call ``work`` in a runner, and return what it returns, which has to be made of Python's basic types.
 
     None means that the runner was killed. In that case nothing is left of what it started but what it had to spare.
-    Children that another thread starts meanwhile must stay in our session, or they would be taken for the runner's.
+
+    Meanwhile this process is a child subreaper, see prctl(2). At the end it is again what it was before, also where
+    that is an exception such as KeyboardInterrupt; after that the runner goes on, but nobody notices if it is killed.
+    Children that another thread starts meanwhile must stay in our session, or they would be taken for the runner's,
+    and no other thread may change whether we are a subreaper.
 
     Args:
         clean_up: called once nothing of the work goes on any more: in the runner, or here if that was killed.
+        warn: told why the limits of hooks do not hold on this host, if so.
 
     Raises:
         HookError: ``work`` did.
@@ -94,11 +101,13 @@ def run_apart(work: Callable[[Caller], _Result], clean_up: Callable[[], None]) -
     _reap()
     spared = Spared({os.getpid(), *children()})
     read_end, write_end = os.pipe()
+    was_subreaper = is_subreaper()
     become_subreaper()
+    reason = obstacle()
     try:
         runner = os.fork()
     except OSError:
-        become_subreaper(False)
+        become_subreaper(was_subreaper)
         os.close(read_end)
         os.close(write_end)
         raise
@@ -109,21 +118,25 @@ def run_apart(work: Callable[[Caller], _Result], clean_up: Callable[[], None]) -
     result: _Result | None = None
     error = None
     was_killed = True
-    for kind, value in _messages(read_end):
-        if kind == "spared":
-            spared.add(*value)
-        else:
-            result, error = (None, value) if kind == "error" else (value, None)
-            was_killed = False
-            break
-    if was_killed:
-        kill(spared)
-        clean_up()
-    become_subreaper(False)
-    # Besides the runner, what an earlier one that stayed behind has left us with when it ended.
-    _staying.update(children() - spared.pids)
-    os.close(read_end)  # the runner waits for this, or what it leaves behind would become ours
-    _reap()
+    try:
+        if reason is not None:
+            warn(f"the time limits of hooks do not hold on this host: {reason}")
+        for kind, value in _messages(read_end):
+            if kind == "spared":
+                spared.add(*value)
+            else:
+                result, error = (None, value) if kind == "error" else (value, None)
+                was_killed = False
+                break
+        if was_killed:
+            kill(spared)
+            clean_up()
+    finally:
+        become_subreaper(was_subreaper)
+        # Besides the runner, what an earlier one that stayed behind has left us with when it ended.
+        _staying.update(children() - spared.pids)
+        os.close(read_end)  # the runner waits for this, or what it leaves behind would become ours
+        _reap()
     if error is not None:
         raise HookError(error)
     return result
