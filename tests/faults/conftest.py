@@ -4,12 +4,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support_zoo import Zoo, kill
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unignored_signals() -> None:
+    """Give what the tests start the usual signals, which nohup(1) and shells that run this in the background ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from types import ModuleType
 
@@ -13,6 +14,13 @@ import p2hooks.manifest
 import p2hooks.strict_yaml
 import pytest
 import yaml
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unignored_interrupt() -> None:
+    """Give what the tests start the usual SIGINT, which shells that run this in the background ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", params=["libyaml", "without libyaml"])
