@@ -70,7 +70,7 @@ from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.store.option
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
-    entries = open_store(module.params, create=True).read(STATUS_PREFIX)
+    entries = open_store(module.params).read(STATUS_PREFIX)
     reports = {key[len(STATUS_PREFIX) :]: entry.value.decode("utf-8", "replace") for key, entry in entries.items()}
     return {"changed": False, "reports": reports}
 
