@@ -37,12 +37,13 @@ options:
   state:
     description:
       - V(started) has the cohort of O(nodes) and O(percent) take O(manifest). Where that is under way already, for
-        these hosts or more, nothing changes. It fails where another rollout of this hook is under way, or the
-        manifest is what is scheduled already.
+        these hosts or more, or where it is scheduled for all, nothing changes. It fails where another rollout of this
+        hook is under way.
       - V(widened) has O(nodes) and O(percent) take it as well. Nobody who takes it already is left out, so a smaller
-        share is no change.
+        share is no change. Where O(manifest) is scheduled already, nothing changes.
       - V(promoted) schedules it for all hosts, and ends the rollout. It fails where something else was scheduled
-        since the rollout was started. Where O(manifest) is scheduled already, nothing changes.
+        since the rollout was started, and where its limits are broken by now. Where O(manifest) is scheduled already,
+        nothing changes.
       - V(aborted) ends the rollout, and its hosts return to what is scheduled.
       - V(rolled_back) schedules what was scheduled before, and keeps what is now, so that a second time returns. Each
         time it is a change. It fails where a rollout is under way.
@@ -66,7 +67,8 @@ options:
       - The pod manifest that is rolled out, as a mapping, as YAML text, or as the path of a file on the host where the
         module runs.
       - O(state=started) needs it. The states V(widened), V(promoted) and V(aborted) fail where the rollout of another
-        one is under way.
+        one is under way. Give it to each of these steps, and all of them can be run again from the first one.
+      - O(state=rolled_back) takes O(id) alone.
     type: raw
   id:
     description:
@@ -162,7 +164,8 @@ EXAMPLES = r"""
   p2fleet.hooks.p2_hook_rollout:
     state: widened
     event: before_install
-    id: ensure_user
+    manifest: "{{ ensure_user.manifest }}"
+    upload_artifacts: true
     percent: 50
     failed_hosts: 1
     failed_runs: 3
@@ -173,7 +176,8 @@ EXAMPLES = r"""
   p2fleet.hooks.p2_hook_rollout:
     state: promoted
     event: before_install
-    id: ensure_user
+    manifest: "{{ ensure_user.manifest }}"
+    upload_artifacts: true
   delegate_to: localhost
   run_once: true
 
@@ -259,7 +263,7 @@ away:
   returned: when a rollout was started or widened
   type: dict
   sample: {web3.example.com: its last report was due 912 s ago}
-failed:
+failed_nodes:
   description: The hosts where it failed, with the reason.
   returned: when a rollout was started or widened
   type: dict

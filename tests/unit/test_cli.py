@@ -190,6 +190,7 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     assert host.done(start).splitlines() == [
         f"started {EVENT}/greet",
         "0 converged, 1 waiting, 0 away, 0 failed",
+        "runs: none yet",
         "waiting: web1: it does not have it yet",
     ]
     assert host.done(start).startswith("nothing to change\n")
@@ -202,7 +203,9 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     promoted = host.done(f"rollout promote greet --event {EVENT} --diff")
     assert promoted.startswith(f"promoted {EVENT}/greet\n--- hooks-rollout/{EVENT}/greet\n")
     assert f"\n+++ hooks/{EVENT}/greet\n" in promoted
-    assert host.done(f"rollout promote {manifest} --event {EVENT}") == "nothing to change\n"
+    for step in ("start --nodes web1", "widen --percent 100", "promote"):
+        assert host.done(f"rollout {step} {manifest} --event {EVENT}") == "nothing to change\n"
+    assert "give the id in place of a manifest" in host.call(f"rollout rollback {manifest} --event {EVENT}").error
     assert host.done(f"rollout rollback greet --event {EVENT}") == f"rolled back {EVENT}/greet\n"
     assert host.done(f"rollout abort greet --event {EVENT}") == "nothing to change\n"
 
@@ -217,6 +220,7 @@ def test_a_rollout_that_breaks_its_limits_is_an_error(host: Host) -> None:
     assert result.code == 1
     assert result.error.endswith("web1: runs: failed 2; the rollout is aborted")
     assert result.data["error"] == result.error
+    assert list(result.data["failed_nodes"]) == ["web1"]
     assert (result.data["aborted"], result.data["rollout"]) == (True, None)
     assert [breach["node"] for breach in result.data["broken_by"]] == ["web1"]
     assert host.done("rollout show") == "no rollout is under way\n"

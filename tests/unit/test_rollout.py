@@ -69,7 +69,7 @@ def test_a_rollout_has_a_record_and_leaves_what_is_scheduled(fleet: Fleet) -> No
 def test_a_hook_that_is_scheduled_nowhere_can_be_rolled_out(fleet: Fleet) -> None:
     fleet.schedule(None)
     assert fleet.start("node1").base_sha is None
-    done(fleet, plan_promote(fleet.store, KEY, None))
+    done(fleet, plan_promote(fleet.store, KEY, None, now=START))
     assert (fleet.text(BASE), fleet.text(RECORD)) == (NEW.text, None)
 
 
@@ -84,9 +84,9 @@ def test_its_artifacts_are_uploaded(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.rollout.manifest.launchables[0].location == f"store:{key}"
     # Later steps know it by the file as well.
     assert not start(fleet, Cohort(("node1",)), version).groups
-    done(fleet, plan_promote(fleet.store, KEY, version))
-    assert not plan_promote(fleet.store, KEY, version).groups
-    assert "already" in refused(lambda: start(fleet, Cohort(("node1",)), version))
+    done(fleet, plan_promote(fleet.store, KEY, version, now=START))
+    assert not plan_promote(fleet.store, KEY, version, now=START).groups
+    assert not start(fleet, Cohort(("node1",)), version).groups
 
 
 @pytest.mark.parametrize("cohort", [Cohort(), Cohort(percent=1e-9)])
@@ -140,13 +140,18 @@ def test_a_rollout_over_one_under_way_is_refused(fleet: Fleet) -> None:
     other = Version(OTHER)
     assert expected in refused(lambda: start(fleet, Cohort(("node1",)), other))
     assert expected in refused(lambda: plan_widen(fleet.store, KEY, other, Cohort(("node2",)), {}, now=START))
-    assert expected in refused(lambda: plan_promote(fleet.store, KEY, other))
+    assert expected in refused(lambda: plan_promote(fleet.store, KEY, other, now=START))
     assert expected in refused(lambda: plan_abort(fleet.store, KEY, other))
     assert fleet.rollout.manifest == NEW
 
 
-def test_what_is_scheduled_already_is_refused(fleet: Fleet) -> None:
-    assert "nothing to roll out" in refused(lambda: start(fleet, Cohort(("node1",)), Version(OLD)))
+def test_what_is_scheduled_already_is_no_change(fleet: Fleet) -> None:
+    for plan in (
+        start(fleet, Cohort(("node1",)), Version(OLD)),
+        plan_widen(fleet.store, KEY, Version(OLD), Cohort(percent=50), {}, now=START),
+        plan_promote(fleet.store, KEY, Version(OLD), now=START),
+    ):
+        assert (plan.groups, plan.rollout) == ([], None)
 
 
 def test_to_start_again_changes_nothing(fleet: Fleet) -> None:
@@ -163,8 +168,10 @@ def test_a_controller_that_died_between_steps_resumes_by_running_the_same_again(
     assert not plan_widen(fleet.store, KEY, Version(NEW), Cohort(("node2",), 10.0), {}, now=START + 2).groups
     assert not plan_widen(fleet.store, KEY, Version(NEW), Cohort(("node2",), 50.0), {}, now=START + 3).groups
     assert fleet.rollout == died_with
-    done(fleet, plan_promote(fleet.store, KEY, Version(NEW)))
-    assert not plan_promote(fleet.store, KEY, Version(NEW)).groups
+    done(fleet, plan_promote(fleet.store, KEY, Version(NEW), now=START))
+    assert not start(fleet, Cohort(("node1",))).groups
+    assert not plan_widen(fleet.store, KEY, Version(NEW), Cohort(("node2",), 50.0), {}, now=START + 4).groups
+    assert not plan_promote(fleet.store, KEY, Version(NEW), now=START).groups
 
 
 @pytest.mark.parametrize("cohort", [Cohort(("node1", "node2")), Cohort(percent=50)])
@@ -195,8 +202,8 @@ def test_a_cohort_only_grows(fleet: Fleet) -> None:
     "step",
     [
         lambda fleet: plan_widen(fleet.store, KEY, None, Cohort(percent=50), {}, now=START),
-        lambda fleet: plan_promote(fleet.store, KEY, None),
-        lambda fleet: plan_promote(fleet.store, KEY, Version(NEW)),
+        lambda fleet: plan_promote(fleet.store, KEY, None, now=START),
+        lambda fleet: plan_promote(fleet.store, KEY, Version(NEW), now=START),
     ],
 )
 def test_without_a_rollout_there_is_nothing_to_steer(fleet: Fleet, step: Callable[[Fleet], object]) -> None:
@@ -205,18 +212,31 @@ def test_without_a_rollout_there_is_nothing_to_steer(fleet: Fleet, step: Callabl
 
 def test_promoting_schedules_and_keeps_what_was_scheduled(fleet: Fleet) -> None:
     fleet.start("node1")
-    plan = plan_promote(fleet.store, KEY, Version(NEW))
+    plan = plan_promote(fleet.store, KEY, Version(NEW), now=START)
     assert len(plan.groups) == 1
     done(fleet, plan)
     assert (fleet.text(BASE), fleet.text(PREVIOUS), fleet.text(RECORD)) == (NEW.text, OLD.text, None)
     assert (plan.before[BASE], plan.after) == (OLD.text, {BASE: NEW.text})
 
 
+def test_what_has_failed_since_it_was_watched_is_not_promoted(fleet: Fleet) -> None:
+    fleet.start("node1")
+    fleet.takes("node1", outcomes={"failed": 1})
+    message = refused(lambda: plan_promote(fleet.store, KEY, Version(NEW), now=START))
+    assert "hosts where it failed: 1 of 1" in message
+    assert message.endswith("; abort the rollout, or widen it with limits that bear this")
+    limits = {"failed_hosts": 1, "failed_runs": 1}
+    done(fleet, plan_widen(fleet.store, KEY, None, Cohort(), limits, now=START))
+    done(fleet, plan_promote(fleet.store, KEY, Version(NEW), now=START))
+    assert fleet.text(BASE) == NEW.text
+
+
 @pytest.mark.parametrize("meanwhile", [OTHER, None])
 def test_what_was_scheduled_meanwhile_is_not_overwritten(fleet: Fleet, meanwhile: Any) -> None:
     fleet.start("node1")
     fleet.schedule(meanwhile)
-    assert "was changed since the rollout was started" in refused(lambda: plan_promote(fleet.store, KEY, None))
+    message = refused(lambda: plan_promote(fleet.store, KEY, None, now=START))
+    assert "was changed since the rollout was started" in message
     assert fleet.rollout.manifest == NEW
 
 
@@ -248,7 +268,7 @@ def test_a_second_rollback_returns(fleet: Fleet) -> None:
 
 def test_a_promoted_version_can_be_rolled_back(fleet: Fleet) -> None:
     fleet.start("node1")
-    done(fleet, plan_promote(fleet.store, KEY, None))
+    done(fleet, plan_promote(fleet.store, KEY, None, now=START))
     done(fleet, plan_rollback(fleet.store, KEY))
     assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (OLD.text, NEW.text)
 
@@ -272,7 +292,7 @@ def test_amid_a_rollout_a_rollback_is_refused(fleet: Fleet) -> None:
 STEPS: dict[str, Callable[[Fleet], RolloutPlan]] = {
     "widen": lambda fleet: plan_widen(fleet.store, KEY, None, Cohort(("node2",)), {}, now=START + 1),
     "widen otherwise": lambda fleet: plan_widen(fleet.store, KEY, None, Cohort(("node3",)), {}, now=START + 2),
-    "promote": lambda fleet: plan_promote(fleet.store, KEY, None),
+    "promote": lambda fleet: plan_promote(fleet.store, KEY, None, now=START),
     "abort": lambda fleet: plan_abort(fleet.store, KEY, None),
 }
 

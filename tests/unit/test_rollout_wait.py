@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def test_hosts_that_report_all_the_time_are_asked_once_in_a_second(world: World,
     assert len(world.asked) < 95
 
 
-@pytest.mark.parametrize("end", [plan_abort, plan_promote])
+@pytest.mark.parametrize("end", [plan_abort, partial(plan_promote, now=START)])
 def test_somebody_else_ends_the_rollout(world: World, fleet: Fleet, end: Callable[..., Any]) -> None:
     world.at(5, lambda: apply(world, end(world, KEY, None)))
     with pytest.raises(RolloutError, match="somebody else has ended the rollout meanwhile"):

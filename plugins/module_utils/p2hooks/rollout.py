@@ -20,6 +20,7 @@ from .hook_key import HookKey
 from .manifest import PodManifest
 from .node_status import STATUS_PREFIX, moment
 from .outcomes import OUTCOMES, STARTED, SUCCEEDED
+from .rollout_judge import judge, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout
 from .schedule import SchedulePlan, index_of, kept, missing_in, with_artifacts_in
 from .store import ABSENT, Change, Entry, Store
@@ -72,15 +73,15 @@ def plan_start(
 ) -> RolloutPlan:
     """Plan to have a cohort of the hosts take ``version``.
 
-    Where that is under way already, also for more hosts, nothing but the ``limits`` changes. So who was interrupted may
-    begin anew.
+    Where that is under way already, also for more hosts, nothing but the ``limits`` changes, and where it is scheduled
+    for all, nothing at all. So who was interrupted may begin anew.
 
     Args:
         limits: those of the fields of :class:`Limits` that are given.
         now: seconds since 1970.
 
     Raises:
-        RolloutError: the cohort or a limit is not valid, another manifest is under way, or this one is scheduled.
+        RolloutError: the cohort or a limit is not valid, or another manifest is under way.
         ArtifactError: see :func:`.schedule.plan`.
         ManifestError: what is scheduled or under way cannot be read.
         StoreError: the store could not be read.
@@ -99,7 +100,7 @@ def plan_start(
     base = store.get(key.store_key)
     base_sha = _sha_of(base, key)
     if base_sha == pod.sha:
-        raise RolloutError(f"{key}: this manifest is scheduled for all hosts already, so there is nothing to roll out")
+        return RolloutPlan()
     limits_at_first = _limits(Limits(), limits)
     started = Rollout(key, pod, cohort, limits_at_first, base_sha, started_by, moment(now), moment(now))
     plan = _replacement(None, None, started)
@@ -111,6 +112,8 @@ def plan_widen(
     store: Store, key: HookKey, version: Version | None, cohort: Cohort, limits: Mapping[str, Any], *, now: float
 ) -> RolloutPlan:
     """Plan to have more hosts take part in the rollout of ``key``. None of those that do is left out.
+
+    Nothing changes where ``version`` is scheduled already, and no rollout is under way.
 
     Args:
         version: what has to be under way, None for whatever is.
@@ -126,10 +129,13 @@ def plan_widen(
     _check_limits(limits)
     _check_nodes(cohort, _hosts(store))
     record, rollout = _under_way(store, key)
+    pod = version.in_store(store, key)[0] if version else None
     if record is None or rollout is None:
+        if pod and _sha_of(store.get(key.store_key), key) == pod.sha:
+            return RolloutPlan()
         raise RolloutError(f"{key}: no rollout is under way; start one first")
-    if version:
-        _check_manifest(rollout, version.in_store(store, key)[0])
+    if pod:
+        _check_manifest(rollout, pod)
     added = {node for node in cohort.nodes if not rollout.cohort.includes(node, key)}
     wider = Cohort(
         (*rollout.cohort.nodes, *sorted(added)),
@@ -141,16 +147,18 @@ def plan_widen(
     return _replacement(record, rollout, changed)
 
 
-def plan_promote(store: Store, key: HookKey, version: Version | None) -> RolloutPlan:
+def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: float) -> RolloutPlan:
     """Plan to schedule for all hosts what is under way, which ends the rollout. What was scheduled is kept.
 
     Nothing changes where ``version`` is scheduled already, and no rollout is under way.
 
     Args:
         version: what has to be under way, None for whatever is.
+        now: seconds since 1970.
 
     Raises:
-        RolloutError: no rollout, or that of another manifest, is under way, or another one was scheduled meanwhile.
+        RolloutError: no rollout, or that of another manifest, is under way, or another one was scheduled meanwhile, or
+            the limits are broken.
         ManifestError: what is scheduled or under way cannot be read.
         StoreError: the store could not be read.
     """
@@ -158,7 +166,7 @@ def plan_promote(store: Store, key: HookKey, version: Version | None) -> Rollout
     record, rollout = _under_way(store, key)
     base = store.get(key.store_key)
     if record is None or rollout is None:
-        if pod and base and _sha_of(base, key) == pod.sha:
+        if pod and _sha_of(base, key) == pod.sha:
             return RolloutPlan()
         raise RolloutError(f"{key}: no rollout is under way; start one first")
     if pod:
@@ -167,6 +175,9 @@ def plan_promote(store: Store, key: HookKey, version: Version | None) -> Rollout
         raise RolloutError(
             f"{key}: what is scheduled was changed since the rollout was started; abort the rollout, and start it again"
         )
+    verdict = judge(rollout, reports_of_cohort(rollout, store.read(STATUS_PREFIX)), now)
+    if verdict.broken:
+        raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
     plan = _base_change(key, base, rollout.manifest.text, store.get(key.previous_key))
     plan.groups[0].append(_removal(record, key))
     plan.before[rollout.store_key] = _shown(rollout)

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from .console import printable
 from .errors import shown
-from .fleet import HookReport, NodeReport
+from .fleet import HookReport, NodeReport, decode_report
+from .node_status import STATUS_PREFIX
 from .outcomes import KILLED, TERMINATED, TIMED_OUT
 from .rollout_record import Limits, Rollout
 from .run import describe
+from .store.base import Entry
 
 #: So many hosts a message names, and so many characters of what a hook wrote it shows.
 _NAMED = 3
@@ -74,6 +76,18 @@ class _Tally:
 
     def of(self, kind: str) -> dict[str, str]:
         return {node: printable(standing.why) for node, standing in self.standings.items() if standing.kind == kind}
+
+
+def reports_of_cohort(rollout: Rollout, entries: Mapping[str, Entry]) -> dict[str, NodeReport]:
+    """Return the reports of the cohort alone, since a large fleet's take long to decode.
+
+    Args:
+        entries: what is under ``hooks-status/``.
+    """
+    names = {key[len(STATUS_PREFIX) :]: entry.value for key, entry in entries.items()}
+    return {
+        name: decode_report(name, value) for name, value in names.items() if rollout.cohort.includes(name, rollout.key)
+    }
 
 
 def judge(rollout: Rollout, fleet: Mapping[str, NodeReport], now: float) -> Verdict:

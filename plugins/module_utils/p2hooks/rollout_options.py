@@ -81,6 +81,10 @@ def steer(store: Store, key: HookKey, pod: PodManifest | None, options: Mapping[
     """
     if pod is None and options["state"] == "started":
         raise RolloutError(f"{key}: has no manifest; give the one to roll out")
+    if pod and options["state"] == "rolled_back":
+        raise RolloutError(
+            f"{key}: a rollback returns to what was scheduled before; give the id in place of a manifest"
+        )
     version = Version(pod, options["upload_artifacts"], check) if pod else None
     _check_options(options)
     plan = _plan(store, key, version, options)
@@ -138,7 +142,7 @@ def shown_verdict(verdict: Verdict) -> dict[str, Any]:
         "converged": list(verdict.converged),
         "waiting": dict(verdict.waiting),
         "away": dict(verdict.away),
-        "failed": dict(verdict.failed),
+        "failed_nodes": dict(verdict.failed),
         "outcomes": dict(verdict.outcomes),
         "broken_by": [dict(breach) for breach in verdict.broken_by],
     }
@@ -167,7 +171,7 @@ def _plan(store: Store, key: HookKey, version: Version | None, options: Mapping[
     if state == "widened":
         return rollout.plan_widen(store, key, version, cohort, limits, now=time.time())
     if state == "promoted":
-        return rollout.plan_promote(store, key, version)
+        return rollout.plan_promote(store, key, version, now=time.time())
     if state == "aborted":
         return rollout.plan_abort(store, key, version)
     return rollout.plan_rollback(store, key)

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import rollout_record
 from .errors import HookError, RolloutError, StoreConflict, StoreUnavailable
-from .fleet import NodeReport, decode_report
 from .hook_key import HookKey
 from .node_status import STATUS_PREFIX
-from .rollout_judge import Verdict, judge, named
+from .rollout_judge import Verdict, judge, named, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Rollout
 from .store import Change, Entry, Store
 
@@ -77,7 +76,7 @@ def wait(
             sleep(min(_PAUSE, deadline - clock()))
             continue
         moment = now()
-        verdict = judge(current, _cohort(current, snapshot.entries), moment)
+        verdict = judge(current, reports_of_cohort(current, snapshot.entries), moment)
         if verdict.broken:
             try:
                 return _broken(store, rollout.key, record, verdict, abort_when_broken)
@@ -93,14 +92,6 @@ def wait(
         left = min(left, _LOOK_EVERY if watch_left is None else watch_left)
         sleep(min(_PAUSE, left))
         index, seconds = snapshot.index, max(0.0, left - _PAUSE)
-
-
-def _cohort(rollout: Rollout, entries: Mapping[str, Entry]) -> dict[str, NodeReport]:
-    """Return the reports of the cohort alone, since a large fleet's take long to decode."""
-    names = {key[len(STATUS_PREFIX) :]: entry.value for key, entry in entries.items()}
-    return {
-        name: decode_report(name, value) for name, value in names.items() if rollout.cohort.includes(name, rollout.key)
-    }
 
 
 def _current(store: Store, rollout: Rollout) -> tuple[Entry, Rollout]:

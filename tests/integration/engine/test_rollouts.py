@@ -82,7 +82,7 @@ STEPS: dict[str, Callable[[Store], RolloutPlan]] = {
     "widen": lambda store: rollout.plan_widen(
         store, KEY, None, Cohort(("node1",)), {"failed_runs": 1}, now=time.time()
     ),
-    "promote": lambda store: rollout.plan_promote(store, KEY, None),
+    "promote": lambda store: rollout.plan_promote(store, KEY, None, now=time.time()),
     "abort": lambda store: rollout.plan_abort(store, KEY, None),
 }
 
@@ -131,7 +131,7 @@ def test_of_two_who_steer_at_once_one_wins(consul: Consul, store: ConsulStore) -
 
 def test_a_rollback_and_a_start_at_once(store: ConsulStore) -> None:
     start(store)
-    schedule.apply(store, rollout.plan_promote(store, KEY, None))
+    schedule.apply(store, rollout.plan_promote(store, KEY, None, now=time.time()))
     plan = rollout.plan_rollback(store, KEY)
     launch = rollout.plan_start(store, KEY, Version(OLD), Cohort(("node1",)), {}, started_by="bob", now=time.time())
     schedule.apply(store, launch)
@@ -185,7 +185,7 @@ def test_the_rights_that_the_documents_name_are_enough(guarded_consul: Consul) -
         schedule.apply(scheduler, rollout.plan_abort(store, KEY, None))
     report(guarded_consul, "node1", NEW)
     assert wait(store, under_way, timeout=30).error is None
-    schedule.apply(store, rollout.plan_promote(store, KEY, None))
+    schedule.apply(store, rollout.plan_promote(store, KEY, None, now=time.time()))
     schedule.apply(store, rollout.plan_rollback(store, KEY))
     schedule.apply(scheduler, schedule.plan(scheduler, {KEY: NEW}))
 
@@ -263,6 +263,6 @@ def test_a_real_host_takes_a_version_returns_from_a_bad_one_and_back(consul: Con
         better = host.build(3, "echo better")
         assert rolled_out(better, watch_for=0.5).error is None
         assert host.run() == "better\n"
-        schedule.apply(store, rollout.plan_promote(store, KEY, better))
+        schedule.apply(store, rollout.plan_promote(store, KEY, better, now=time.time()))
         schedule.apply(store, rollout.plan_rollback(store, KEY))
         eventually(lambda: host.run() == "good\n")

@@ -166,7 +166,7 @@ def _info_options(parser: argparse.ArgumentParser) -> None:
         "--event", choices=EVENTS, metavar="EVENT", help=f"only the hooks of this event, {EVENT_CHOICES}"
     )
     parser.add_argument("--id", metavar="ID", type=given, help="only the hooks of this id")
-    parser.add_argument("--nodes", metavar="NAME", nargs="+", type=given, default=[], help="only these hosts")
+    parser.add_argument("--nodes", metavar="NAME,...", type=names, default=[], help="only these hosts")
     parser.add_argument(
         "--limit", metavar="N", type=count, default=DEFAULT_LIMIT,
         help="name at most N hosts for each hook, 0 for all (default: %(default)s)",

@@ -76,8 +76,8 @@ def _lines(verdict: Verdict) -> list[str]:
         "failed": len(verdict.failed),
     }
     lines = [", ".join(f"{count} {name}" for name, count in counts.items())]
-    if verdict.outcomes:
-        lines.append("runs: " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(verdict.outcomes.items())))
+    runs = ", ".join(f"{count} {outcome}" for outcome, count in sorted(verdict.outcomes.items()))
+    lines.append(f"runs: {runs or 'none yet'}")
     for kind, hosts in (("waiting", verdict.waiting), ("away", verdict.away), ("failed", verdict.failed)):
         lines += [f"{kind}: {node}: {why}" for node, why in hosts.items()]
     return [printable(line) for line in lines]

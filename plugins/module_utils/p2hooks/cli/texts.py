@@ -108,7 +108,7 @@ examples:
     ),
     "info": Text(
         "show where hosts differ from what the store wants",
-        "[--here] [--event EVENT] [--id ID] [--nodes NAME...] [OPTION...]",
+        "[--here] [--event EVENT] [--id ID] [--nodes NAME,...] [OPTION...]",
         """\
 Show what is scheduled and in rollout, on how many hosts it is as it should be,
 and on which ones it is not: from what their listeners have reported, or, with
@@ -118,7 +118,7 @@ and on which ones it is not: from what their listeners have reported, or, with
 examples:
   p2-hook info
   p2-hook info --event before_install --id ensure_user --limit 0
-  p2-hook info --nodes web1.example.com web2.example.com
+  p2-hook info --nodes web1.example.com,web2.example.com
   p2-hook info --here
 
 states:
