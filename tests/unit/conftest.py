@@ -20,7 +20,7 @@ import yaml
 def unignored_interrupt() -> None:
     """Give what the tests start the usual SIGINT, which shells that run this in the background ignore."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", params=["libyaml", "without libyaml"])
