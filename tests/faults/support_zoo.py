@@ -41,6 +41,13 @@ API = """if True:
 """
 
 
+#: The same on a kernel that lists no children (without CONFIG_PROC_CHILDREN): those files are not there.
+WITHOUT_LISTS = """if True:
+    from p2hooks import process_tree
+    process_tree._CHILDREN_FILE = "/proc/{pid}/task/{thread}/no_such_file"
+"""
+
+
 class Zoo:
     """A hooks' root, and the processes that its hooks told of."""
 
@@ -97,10 +104,11 @@ class Zoo:
         ]  # fmt: skip
 
     def start(self, way: str = "command", *options: str) -> subprocess.Popen[str]:
-        """Start a run, by the command, or by the engine's own interface."""
+        """Start a run, by the command, or by the engine's own interface, there also without lists of children."""
         command, environment = self.command(*options), dict(os.environ)
-        if way == "api":
-            command = [sys.executable, "-c", API, str(self.root), str(self.log), str(TERM), str(KILL)]
+        if way != "command":
+            code = {"api": API, "without lists": WITHOUT_LISTS + API}[way]
+            command = [sys.executable, "-c", code, str(self.root), str(self.log), str(TERM), str(KILL)]
             environment["PYTHONPATH"] = str(Path(p2hooks.__file__).parents[1])
         return subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,17 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 #: Leaves a daemon behind, which is noted, and has nothing to do with the run any more.
 DAEMON = "(exec >/dev/null 2>&1; setsid sleep 60 & note $!)"
+
+#: Is another process every 20 ms, the child of the one before, each in a session of its own.
+HOPPER = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    time.sleep(0.02)
+"""
 
 #: What would go on for a long time, and how it ends. Each notes the ids of all processes that forget their environment.
 STUCK = {
@@ -59,13 +71,24 @@ STUCK = {
         """,
         "killed",
     ),
+    "hops on and on": (f"trap '' TERM; setsid {sys.executable} -IS -c '{HOPPER}' & sleep 60", "killed"),
     "holds the pipe": ("(trap '' TERM; note $$; sleep 60) & exec >&- 2>&-; trap '' TERM; sleep 60", "killed"),
     "writes without end": ("trap '' TERM; exec yes", "killed"),
     "forgets its environment": ("exec env -i sh -c 'trap \"\" TERM; sleep 60'", "killed"),
 }
 #: Those of them that go through the command as well, while the engine's own interface sees all of them.
 SAMPLE = ("has nothing against SIGTERM", "double fork with setsid", "holds the pipe", "writes without end")
-WAYS = [*(("api", name) for name in STUCK), *(("command", name) for name in SAMPLE)]
+#: Where the kernel lists no children, what is hard to find.
+HARD_TO_FIND = (
+    "ignores SIGTERM", "double fork with setsid", "double fork that outlives it", "chain of sessions",
+    "stopped child that ignores SIGTERM", "starts more when told to end", "forks in a loop", "hops on and on",
+    "forgets its environment",
+)  # fmt: skip
+WAYS = [
+    *(("api", name) for name in STUCK),
+    *(("command", name) for name in SAMPLE),
+    *(("without lists", name) for name in HARD_TO_FIND),
+]
 
 
 @pytest.mark.parametrize(("way", "name"), WAYS)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from p2hooks import process_tree
 from p2hooks.hooked_pod import HookedPod
 from support_run import Host, eventually, own_children
 
@@ -95,19 +97,30 @@ def test_a_system_that_has_no_subreapers_is_a_warning(host: Host, monkeypatch: p
     assert [record["outcome"] for record in report.hooks] == ["succeeded"] * 2
 
 
-def test_a_system_that_lists_no_children_is_a_warning(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_shows_no_processes_is_a_warning(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     access = os.access
 
     def hide(path: str, mode: int, **options: bool) -> bool:
-        return not path.endswith("/children") and access(path, mode, **options)
+        return not path.startswith("/proc/") and access(path, mode, **options)
 
     monkeypatch.setattr(os, "access", hide)
+    monkeypatch.setattr(process_tree, "_has_lists", [])
     host.script("a", "")
     (warning,) = host.run().warnings
     assert warning == (
-        "the time limits of hooks do not hold on this host: /proc/PID/task/TID/children is not there, so nothing that "
-        "is overdue can be ended; mount /proc, on a kernel with CONFIG_PROC_CHILDREN"
+        "the time limits of hooks do not hold on this host: there is nothing in /proc, so nothing that is overdue can "
+        "be ended; mount proc(5) there"
     )
+
+
+def test_a_system_that_lists_no_children_is_no_reason_to_warn(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_tree, "_has_lists", [])
+    monkeypatch.setattr(process_tree, "_CHILDREN_FILE", "/proc/{pid}/task/{thread}/no_such_file")
+    with subprocess.Popen(["sleep", "60"]) as child:
+        assert child.pid in process_tree.children()
+        host.script("a", "sleep 60 &")
+        assert host.run().warnings == []
+        child.kill()
 
 
 def test_a_runner_that_is_killed_is_no_reason_to_be_silent_on_that(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,9 @@
 A process group misses who changed it, a session who called setsid(2), and both miss a double fork. So the process
 that starts hooks becomes a *child subreaper* (prctl(2)): whoever loses its parent becomes its child, so a tree has come
 to its end when none of its members is our child any more. That needs no cgroup, and holds in every container.
+
+Who is whose child, the kernel lists (CONFIG_PROC_CHILDREN). Where it does not, all processes are looked at, which takes
+longer the more there are.
 """
 
 from __future__ import annotations
@@ -16,13 +19,19 @@ from time import monotonic, sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
 #: A tree may grow while it is being killed; for so many seconds that is tried again.
 _KILL_PATIENCE = 5.0
+
+#: What lists the children of a thread.
+_CHILDREN_FILE = "/proc/{pid}/task/{thread}/children"
+
+#: Whether the kernel has such lists; empty until that was looked at.
+_has_lists: list[bool] = []
 
 
 class Spared:
@@ -101,18 +110,14 @@ def obstacle() -> str | None:
             "prctl(PR_SET_CHILD_SUBREAPER) fails, so what has lost its parent escapes; let the system allow it, "
             "and give Python its module _ctypes"
         )
-    pid = os.getpid()
-    if not os.access(f"/proc/{pid}/task/{pid}/children", os.R_OK):
-        return (
-            "/proc/PID/task/TID/children is not there, so nothing that is overdue can be ended; "
-            "mount /proc, on a kernel with CONFIG_PROC_CHILDREN"
-        )
+    if not _kernel_lists_children() and not os.access("/proc/self/stat", os.R_OK):
+        return "there is nothing in /proc, so nothing that is overdue can be ended; mount proc(5) there"
     return None
 
 
 def children() -> set[int]:
     """Return our own children, those included that have ended and were not waited for."""
-    return set(_children_of(os.getpid()))
+    return set(_finder()(os.getpid()))
 
 
 def has_children() -> bool:
@@ -126,8 +131,12 @@ def has_children() -> bool:
 
 def is_empty(spared: Container[int]) -> bool:
     """Tell whether none of our children is alive but ``spared``, and so nothing that any of the others started."""
-    # Twice, since the list may lack one child while another one ends: see proc(5).
-    return not any(_is_alive(pid) for dummy in range(2) for pid in children() if pid not in spared)
+    found = {pid for pid in children() if pid not in spared}
+    if any(map(_is_alive, found)):
+        return False
+    # One look may miss a child that another one has left us with while it ended, and what was alive then may have gone
+    # on as a child of its own. As nobody waits for those, a second look finds them, alive or not.
+    return found == {pid for pid in children() if pid not in spared}
 
 
 def terminate(spared: Container[int]) -> None:
@@ -169,7 +178,10 @@ def kill_marked(variables: Mapping[str, str]) -> bool:
 
 
 def _all_processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:  # it is not mounted, see obstacle()
+        return []
 
 
 def _lineage() -> set[int]:
@@ -200,18 +212,38 @@ def _session_of(pid: int) -> int | None:
 
 
 def _tree(spared: Container[int]) -> Iterator[int]:
+    children_of = _finder()
     pids = [os.getpid()]
     for parent in pids:
-        found = [pid for pid in _children_of(parent) if pid not in spared]
+        found = [pid for pid in children_of(parent) if pid not in spared]
         yield from found
         pids += found
 
 
-def _children_of(pid: int) -> list[int]:
+def _kernel_lists_children() -> bool:
+    if not _has_lists:
+        pid = os.getpid()
+        _has_lists.append(os.access(_CHILDREN_FILE.format(pid=pid, thread=pid), os.R_OK))
+    return _has_lists[0]
+
+
+def _finder() -> Callable[[int], list[int]]:
+    """Return what finds the children of a process: as they are, or, where the kernel lists none, as they were now."""
+    if _kernel_lists_children():
+        return _listed_children_of
+    found: dict[int, list[int]] = {}
+    for pid in _all_processes():
+        stat = _stat_of(pid)
+        if stat:
+            found.setdefault(int(stat[1]), []).append(pid)
+    return lambda parent: found.get(parent, [])
+
+
+def _listed_children_of(pid: int) -> list[int]:
     found = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+            with open(_CHILDREN_FILE.format(pid=pid, thread=thread), "rb", buffering=0) as file:
                 found += [int(child) for child in (file.read() or b"").split()]
     except OSError:  # it has ended meanwhile
         pass
