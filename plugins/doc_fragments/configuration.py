@@ -16,7 +16,7 @@ options:
       - The configuration file, on the host where the module runs. It can set all options that say so, and a task that
         leaves one out gets the value in the file.
       - If it is not set, V(/etc/p2-hook.conf) is used, if it exists.
-      - Whoever can write to it decides what runs as root, so it is refused where that is anybody but root and the user
-        who runs the module.
+      - Whoever can write to it, or to a directory above it, decides what runs as root, so it is refused where that is
+        anybody but root and the user who runs the module.
     type: path
 """

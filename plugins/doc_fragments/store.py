@@ -23,8 +23,8 @@ options:
   store_path:
     description:
       - The directory of O(store=directory). Scheduling creates it.
-      - Whoever can write to it becomes root on the hosts that install from it, so it is refused where that is anybody
-        but root and the user who runs the module.
+      - Whoever can write to it, or to a directory above it, becomes root on the hosts that install from it, so it is
+        refused where that is anybody but root and the user who runs the module.
       - If it is not set, the value in the configuration file is used, and without one V(/data/hooks/store).
     type: path
   consul_url:

@@ -116,6 +116,44 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     assert error_of(path) == " belongs to user 12345; chown it to root"
 
 
+def test_a_file_that_others_could_replace_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "etc"
+    directory.mkdir()
+    path = written(directory, "root = /x")
+    for mode in (0o775, 0o757):
+        directory.chmod(mode)
+        assert error_of(path) == f": {directory} is writable by group or others; chmod go-w it"
+    directory.chmod(0o1777)
+    exposed = (
+        f" lies in {directory}, where others may put files; move it into a directory that only its owner can write to"
+    )
+    assert error_of(path) == exposed
+    (directory / "ours").mkdir(0o755)
+    assert configuration.read(written(directory / "ours", "root = /x")).values == {"root": "/x"}
+
+
+def test_the_way_to_a_file_is_that_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("open", "etc", "etc/a"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "open").chmod(0o777)
+    written(tmp_path / "open", "root = /x")
+    written(tmp_path / "etc", "root = /y")
+    (tmp_path / "b").symlink_to("etc/a")
+    monkeypatch.chdir(tmp_path)
+    assert configuration.read("b/../p2-hook.conf").values == {"root": "/y"}
+    (tmp_path / "link.conf").symlink_to("open/p2-hook.conf")
+    assert error_of("link.conf") == f": {tmp_path}/open is writable by group or others; chmod go-w it"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_below_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "etc" / "p2-hook"
+    directory.mkdir(parents=True)
+    path = written(directory, "root = /x")
+    os.chown(tmp_path / "etc", 12345, -1)
+    assert error_of(path) == f": {tmp_path}/etc belongs to user 12345; chown it to root"
+
+
 def test_what_is_no_file_of_reasonable_size_is_refused(tmp_path: Path) -> None:
     assert error_of(str(tmp_path)) == " is no regular file; write the configuration into one"
     fifo = str(tmp_path / "fifo")

@@ -241,6 +241,49 @@ def test_what_belongs_to_somebody_else_is_refused(store: DirectoryStore, path: P
             attempt()
 
 
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_store_that_others_could_replace_is_refused(tmp_path: Path, mode: int) -> None:
+    parent = tmp_path / "parent"
+    (parent / "between").mkdir(parents=True)
+    path = parent / "between" / "store"
+    refusal = (
+        f"the store in '{path}' can be replaced by others, who could then run code as root: "
+        f"{parent} is writable by group or others; chmod go-w it"
+    )
+    store = DirectoryStore(str(path), create=True)
+    parent.chmod(mode)
+    for attempt in (lambda: store.read("hooks/"), lambda: put(store, **{A: b"x"})):
+        with pytest.raises(StoreError) as refused:
+            attempt()
+        assert str(refused.value) == refusal
+    assert not path.exists()
+    parent.chmod(0o755)
+    put(store, **{A: b"x"})
+    parent.chmod(mode)
+    for attempt in (lambda: store.read("hooks/"), lambda: store.get(A), lambda: store.wait("hooks/", 0, 0)):
+        with pytest.raises(StoreError) as refused:
+            attempt()
+        assert str(refused.value) == refusal
+    parent.chmod(0o1777)
+    assert values(store) == {A: b"x"}
+
+
+@needs_root
+def test_a_checkout_belongs_to_root_or_to_who_installs_from_it() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, 65534, -1)
+        store = DirectoryStore(f"{directory}/checkout", create=True)
+        os.seteuid(65534)
+        try:
+            put(store, **{A: b"x"})
+            assert values(store) == {A: b"x"}
+        finally:
+            os.seteuid(0)
+        os.chown(f"{directory}/checkout", 0, -1)
+        with pytest.raises(StoreError, match=f"as root: {directory} belongs to user 65534; chown it to root$"):
+            store.read("hooks/")
+
+
 @needs_root
 def test_who_may_only_read_can_read() -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -21,8 +21,8 @@ from .errors import LayoutError
 
 #: The modules that ``p2-hook run`` needs, each behind those that it imports.
 BUNDLED = (
-    "errors", "events", "ids", "layout", "files", "configuration", "outcomes", "time_limits", "audit.json_lines",
-    "audit.running", "audit", "console", "envdir", "hooked_pod", "install_record", "process_tree", "vetting",
+    "errors", "events", "ids", "layout", "vetting", "files", "configuration", "outcomes", "time_limits",
+    "audit.json_lines", "audit.running", "audit", "console", "envdir", "hooked_pod", "install_record", "process_tree",
     "event_hooks", "process", "runner", "run", "run_command",
 )  # fmt: skip
 

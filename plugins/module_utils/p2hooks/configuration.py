@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 from stat import S_ISREG
 
-from .errors import ConfigurationError, HookError, reason_of, shown
+from . import vetting
+from .errors import ConfigurationError, HookError, HookRefused, reason_of, shown
 from .layout import DEFAULT_POD_ROOT, DEFAULT_ROOT
 
 TYPE_CHECKING = False
@@ -59,7 +60,6 @@ _TRUE = ("1", "t", "true", "y", "yes", "on")
 _FALSE = ("0", "f", "false", "n", "no", "off")
 
 _MAX_BYTES = 65536
-_WRITABLE_BY_OTHERS = 0o022
 
 
 class Settings:
@@ -132,7 +132,7 @@ def read(path: str | None) -> Settings:
     """Return what the configuration file ``path`` sets; without a path, :data:`DEFAULT_PATH`, which need not exist.
 
     Raises:
-        ConfigurationError: the file cannot be read, or others may write to it, or one of its lines is wrong.
+        ConfigurationError: the file cannot be read, or others could change it, or one of its lines is wrong.
     """
     settings = Settings(path or DEFAULT_PATH)
     try:
@@ -173,19 +173,29 @@ def _content(path: str) -> bytes:
     # O_NONBLOCK: a FIFO in the place of the file is an error, nothing to wait for.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
+        if not S_ISREG(os.fstat(descriptor).st_mode):
             raise ConfigurationError(f"{path} is no regular file; write the configuration into one")
-        if status.st_uid not in (0, os.geteuid()):
-            raise ConfigurationError(f"{path} belongs to user {status.st_uid}; chown it to root")
-        if status.st_mode & _WRITABLE_BY_OTHERS:
-            raise ConfigurationError(f"{path} is writable by group or others; chmod go-w it")
+        _vet(path)
         content = os.read(descriptor, _MAX_BYTES + 1)
     finally:
         os.close(descriptor)
     if len(content) > _MAX_BYTES:
         raise ConfigurationError(f"{path} is larger than {_MAX_BYTES} bytes; is it the right file?")
     return content
+
+
+def _vet(path: str) -> None:
+    """Make sure that nobody else can change the file, or put another one in its place.
+
+    Raises:
+        ConfigurationError: somebody else can.
+    """
+    try:
+        # Not os.path.abspath, which takes ".." after a link for something else than the system does.
+        vetting.vet_way(path if path.startswith("/") else f"{os.getcwd()}/{path}")
+    except HookRefused as refusal:
+        where = "" if str(refusal).startswith(f"{path} ") else f"{path}: "
+        raise ConfigurationError(f"{where}{refusal}") from None
 
 
 def _unknown(name: str) -> str:

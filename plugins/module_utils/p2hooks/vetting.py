@@ -49,7 +49,7 @@ def vet(layout: Layout, path: str, directories: tuple[str, ...] = ()) -> str:
     Raises:
         HookRefused: the hook is unsafe, or cannot be executed. The message says why in one line, and what to do.
     """
-    walk = _Walk(layout)
+    walk = _Walk(layout.root)
     try:
         executable, status = walk.below_root(path)
         if not executable.startswith((f"{walk.top}/pods/", f"{walk.top}/exec/")):
@@ -73,12 +73,12 @@ def vet(layout: Layout, path: str, directories: tuple[str, ...] = ()) -> str:
 
 
 class _Walk:
-    """The ways to one hook; a directory that is on several of them is looked at once."""
+    """The ways to one hook, or to something else where there is no root; a directory on several is looked at once."""
 
-    __slots__ = ("_layout", "_owners", "_shared", "links", "top")
+    __slots__ = ("_owners", "_root", "_shared", "links", "top")
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, root: str = "/") -> None:
+        self._root = root
         self._owners = (0, os.geteuid())
         #: Each directory that passed, and whether others can make names in it, which only a sticky one allows.
         self._shared: dict[str, bool] = {}
@@ -95,12 +95,21 @@ class _Walk:
             OSError: something on the way is missing or cannot be looked at.
         """
         if self.top is None:
-            status = os.lstat("/")
-            check("/", status)
-            self._shared[""] = bool(status.st_mode & _WRITABLE_BY_OTHERS)
-            self.top, dummy = self._follow("", self._layout.root)
+            self.top = self.anywhere(self._root)
             self.links = 0
-        return self._follow(self.top, path[len(self._layout.root) :])
+        return self._follow(self.top, path[len(self._root) :])
+
+    def anywhere(self, path: str) -> str:
+        """Follow an absolute path to its end, by links that lead anywhere; return that.
+
+        Raises:
+            HookRefused: something on the way is unsafe.
+            OSError: something on the way is missing or cannot be looked at.
+        """
+        status = os.lstat("/")
+        check("/", status)
+        self._shared[""] = bool(status.st_mode & _WRITABLE_BY_OTHERS)
+        return self._follow("", path)[0]
 
     def directory_of_files(self, path: str) -> None:
         """Follow a path below the layout's root to a directory in which files are to be read.
@@ -138,7 +147,7 @@ class _Walk:
                 directory = here
                 continue
             if self._shared[directory]:
-                raise _writable(directory)
+                raise _writable(directory) if self.top is not None else _exposed(here, directory)
             if not S_ISLNK(mode):
                 if any(ahead):
                     raise HookRefused(f"{_named(here)} is no directory; install the hook again, or remove the link")
@@ -158,14 +167,14 @@ class _Walk:
             return directory, target
         if self.top is None:  # above the root, links may lead anywhere
             return "", target
-        for root in (self._layout.root, self.top):
+        for root in (self._root, self.top):
             if target.startswith(f"{root}/"):
                 return self.top, target[len(root) :]
         raise self._leads_out(link)
 
     def _leads_out(self, link: str) -> HookRefused:
         return HookRefused(
-            f"{_named(link)} leads out of {_named(self._layout.root)}; put the file itself there, or remove the link"
+            f"{_named(link)} leads out of {_named(self._root)}; put the file itself there, or remove the link"
         )
 
 
@@ -184,6 +193,34 @@ def check(path: str, status: os.stat_result) -> None:
         raise _writable(path)
 
 
+def vet_way(path: str) -> None:
+    """Make sure that nobody else can change what the absolute ``path`` leads to, be it a file or a directory.
+
+    Raises:
+        HookRefused: somebody else can. The message names what is unsafe, and says what to do.
+        OSError: something on the way is missing, or cannot be looked at; what comes before it is safe.
+    """
+    _Walk().anywhere(path)
+
+
+def obstacle_of_root(layout: Layout) -> str | None:
+    """Return why :func:`vet` will refuse every hook below the root, and what to do; None where it will not.
+
+    What is missing of the root is no reason, since whoever installs makes it.
+    """
+    walk = _Walk(layout.root)
+    try:
+        for directory in (layout.root, layout.pods, layout.exec):
+            walk.below_root(directory)
+    except FileNotFoundError:
+        return None
+    except HookRefused as refusal:
+        return str(refusal)
+    except OSError as error:
+        return f"{_named(error.filename)}: {reason_of(error)}"
+    return None
+
+
 def _check_executable(path: str, status: os.stat_result | None) -> None:
     if status is None or not S_ISREG(status.st_mode):
         raise HookRefused(f"{_named(path)} is no regular file; remove it")
@@ -200,6 +237,13 @@ def _check_executable(path: str, status: os.stat_result | None) -> None:
 
 def _writable(path: str) -> HookRefused:
     return HookRefused(f"{_named(path or '/')} is writable by group or others; chmod go-w it")
+
+
+def _exposed(path: str, directory: str) -> HookRefused:
+    return HookRefused(
+        f"{_named(path)} lies in {_named(directory or '/')}, where others may put files; "
+        "move it into a directory that only its owner can write to"
+    )
 
 
 def _named(path: str) -> str:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from .. import disk
-from ..errors import StoreError, StoreUnavailable, reason_of, shown
+from .. import disk, vetting
+from ..errors import HookRefused, StoreError, StoreUnavailable, reason_of, shown
 from .base import ABSENT, Change, Entry, Snapshot, Store
 
 _LOCK_NAME = ".lock"
@@ -32,9 +32,9 @@ _Marks = dict[str, tuple[int, int, int, int]]
 class DirectoryStore(Store):
     """Keys as files below one directory; names that begin with a dot are no keys.
 
-    Whoever can change a file here becomes root on the hosts that install from it. So everything that is read must
-    belong to root or to the user who reads it, and nobody else may be allowed to write it. Symbolic links are refused,
-    not skipped: to skip one would look as if the hook had been removed.
+    Whoever can change a file here becomes root on the hosts that install from it. So everything that is read, and every
+    directory above it, must belong to root or to the user who reads it, and nobody else may be allowed to write it; see
+    :mod:`..vetting`. Symbolic links are refused, not skipped: to skip one would look as if the hook had been removed.
 
     A reader sees all of a transaction or nothing of it, unless it may not open the lock file, which only its owner may.
     When the machine goes down or the disk fails amid a commit, each key has its old or its new value, and running again
@@ -109,12 +109,30 @@ class DirectoryStore(Store):
             status = os.stat(self._root)
         except FileNotFoundError:
             if self._create:
+                self._vet_way()
                 return False
             raise StoreUnavailable(f"{self.name} does not exist; schedule a hook first, or mount it") from None
         if not stat.S_ISDIR(status.st_mode):
             raise StoreError(f"{self.name} is a file; name a directory")
         _check_trusted(self._root, status)
+        self._vet_way()
         return True
+
+    def _vet_way(self) -> None:
+        """Make sure that nobody else can put another directory in the place of this one.
+
+        Raises:
+            StoreError: somebody else can.
+            OSError: the way to it cannot be looked at.
+        """
+        try:
+            vetting.vet_way(self._root)
+        except FileNotFoundError:  # the rest of the way will be made
+            return
+        except HookRefused as refusal:
+            raise StoreError(
+                f"{self.name} can be replaced by others, who could then run code as root: {refusal}"
+            ) from None
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
