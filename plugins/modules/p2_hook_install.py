@@ -18,6 +18,8 @@ description:
   - Artifacts are fetched, checked and unpacked aside. A hook switches to its new version by one rename, so
     that it is never missing and never half there. Of the versions before, the last one is kept.
   - Only one installation is at work on a host at a time; others wait.
+  - Where others could change what is below O(root), so that M(p2fleet.hooks.p2_hook_run) will skip all hooks, a warning
+    says so, and what to do.
   - Where a rollout (C(hooks-rollout/) in the store) includes this host, its manifest takes the place of the scheduled
     one. When the rollout is aborted, the host goes back to what is scheduled; a hook that is not scheduled is removed.
 extends_documentation_fragment:
@@ -241,7 +243,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
             store = open_store(params) if plan.needs_store else None
             done, errors = install.apply(layout, plan, store, max_unpacked_bytes=params["max_unpacked_size"])
         result = result_of(plan, done, errors)
-    for warning in plan.warnings:
+    for warning in plan.all_warnings:
         module.warn(warning)
     if result["errors"]:
         first, *others = result["errors"].values()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from p2hooks import disk, envdir, install, install_record, schedule
 from p2hooks.errors import LayoutError, ManifestError, StoreError, StoreUnavailable
-from p2hooks.event_hooks import hooks_of
+from p2hooks.event_hooks import hooks_of, would_run
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
 from p2hooks.manifest import parse
@@ -99,6 +99,34 @@ def test_a_global_hook_lies_one_level_higher(host: Host) -> None:
     assert host.reconcile() == (["install everywhere"], {})
     assert os.readlink(host.exec / "everywhere_main_launch") == "../pods/everywhere/main/current/bin/launch"
     assert host.runs(None) == {"everywhere_main_launch": "everywhere 1"}
+
+
+@pytest.mark.parametrize("name", ["", "root", "root/exec", "root/pods"])
+def test_a_root_that_runs_will_refuse_is_a_warning(host: Host, name: str) -> None:
+    host.schedule(A, host.pod("a", "1"))
+    host.reconcile()
+    directory = host.root.parent / name
+    directory.chmod(0o775)
+    warning = (
+        f"hooks below {host.root} will not run as long as this is so: "
+        f"{str(directory).rstrip('/')} is writable by group or others; chmod go-w it"
+    )
+    assert install.plan_present(host.layout, A, host.pod("a", "1")).all_warnings == [warning]
+    if name:  # the store lies in the same directory
+        assert install.plan_scheduled(host.layout, host.store, node="node1").all_warnings == [warning]
+    (would,) = would_run(host.layout, "before_install")
+    assert str(would["reason"]) in warning
+    directory.chmod(0o755)
+    assert install.plan_scheduled(host.layout, host.store, node="node1").all_warnings == []
+
+
+def test_a_root_that_is_still_to_be_made_may_lie_where_it_will_be_refused(host: Host) -> None:
+    host.schedule(A, host.pod("a", "1"))
+    layout = Layout(str(host.root / "below" / "hooks"))
+    assert install.plan_scheduled(layout, host.store, node="node1").unsafe_root is None
+    host.root.mkdir()
+    host.root.chmod(0o777)
+    assert f"{host.root} is writable" in str(install.plan_scheduled(layout, host.store, node="node1").unsafe_root)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])

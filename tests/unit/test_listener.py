@@ -69,6 +69,24 @@ def test_what_was_damaged_is_repaired_by_a_reconciliation(listening: Listening) 
     assert listening.run(101) == ["repaired before_install/a 1"]
 
 
+def test_a_root_that_runs_will_refuse_is_reported(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.run(1)
+    listening.host.root.chmod(0o775)
+    (line,) = listening.run(3600)
+    assert line == (
+        f"hooks below {listening.host.root} will not run as long as this is so: "
+        f"{listening.host.root} is writable by group or others; chmod go-w it"
+    )
+    assert listening.lines[-1][0] == ERROR
+    assert listening.report()["error"] == line
+    listening.schedule("a", "2")
+    assert listening.run(300) == ["upgraded before_install/a 2"]
+    listening.host.root.chmod(0o755)
+    assert listening.run(300) == ["nothing keeps hooks from being installed or removed any more"]
+    assert listening.report()["error"] is None
+
+
 def test_reconciliations_of_many_hosts_spread_out(listening: Listening) -> None:
     listening.schedule("a")
     listening.world.chance = 0

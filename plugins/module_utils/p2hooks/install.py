@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from . import disk, exec_links
+from . import disk, exec_links, vetting
 from .errors import ArtifactError, HookError, LayoutError, LinkTaken, ManifestError, StoreError
 from .events import EVENTS
 from .extraction import extract_archive
@@ -65,7 +65,15 @@ class InstallPlan:
     in_rollout: list[HookKey] = field(default_factory=list)
     #: Scheduled hooks that a local one stands in front of.
     overridden: list[HookKey] = field(default_factory=list)
+    #: One sentence each about what the store says.
     warnings: list[str] = field(default_factory=list)
+    #: One sentence that says why runs will skip whatever is installed below this root; None where they will not.
+    unsafe_root: str | None = None
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """What whoever asked for the installation should know."""
+        return [*self.warnings, *([self.unsafe_root] if self.unsafe_root else [])]
 
     @property
     def needs_store(self) -> bool:
@@ -116,8 +124,8 @@ def plan_scheduled(
             "Nothing was removed, since lost data, or a token that may not read hooks/, looks the same; "
             "check the store and the token, and set allow_empty if no hook is to remain"
         )
-    result = _plan_of(wanted)
-    if not wanted.hooks and not wanted.errors:
+    result = _plan_of(layout, wanted)
+    if not wanted.hooks and not wanted.errors and not allow_empty:
         result.warnings.append(f"{store.name}: nothing is scheduled; a token that may not read hooks/ looks the same")
     links = _LinksOnDisk(layout)
     for key, pod in wanted.hooks.items():
@@ -143,7 +151,7 @@ def plan_present(layout: Layout, key: HookKey, pod: PodManifest) -> InstallPlan:
     """
     if pod.id != key.id:
         raise ManifestError(f"{key}: the manifest has the id {pod.id}; it must be the hook's")
-    result = InstallPlan()
+    result = InstallPlan(unsafe_root=_unsafe_root(layout))
     _plan_present(result, layout, _LinksOnDisk(layout), PodHome(layout, key), pod, ORIGIN_LOCAL)
     return result
 
@@ -182,7 +190,7 @@ def plan_hand_back(layout: Layout, store: Store, key: HookKey, *, node: str, all
         raise obstacle
     pod = wanted.hooks.get(key)
     home = PodHome(layout, key)
-    result = _plan_of(wanted)
+    result = _plan_of(layout, wanted)
     result.errors = {}  # of other hooks
     if _origin(home) == ORIGIN_LOCAL:
         if not wanted.hooks and not allow_empty:
@@ -248,12 +256,18 @@ def lock(layout: Layout) -> Iterator[None]:
         yield
 
 
-def _plan_of(wanted: Wanted) -> InstallPlan:
+def _unsafe_root(layout: Layout) -> str | None:
+    obstacle = vetting.obstacle_of_root(layout)
+    return obstacle and f"hooks below {layout.root} will not run as long as this is so: {obstacle}"
+
+
+def _plan_of(layout: Layout, wanted: Wanted) -> InstallPlan:
     return InstallPlan(
         errors=wanted.errors,
         scheduled={key: pod.sha for key, pod in wanted.hooks.items()},
         in_rollout=sorted(wanted.in_rollout, key=str),
         warnings=list(wanted.warnings),
+        unsafe_root=_unsafe_root(layout),
     )
 
 

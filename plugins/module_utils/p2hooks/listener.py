@@ -268,7 +268,7 @@ class Listener:
             except StoreError:  # it was emptied, and whoever fills it again does not do so all at once
                 self._hooks.distrust()
                 raise
-            self._error = self._drop_doubtful_removals(plan)
+            self._error = "; ".join(filter(None, (self._drop_doubtful_removals(plan), plan.unsafe_root))) or None
             if plan.actions:
                 self._show(f"installing from {store.name}: {', '.join(str(action.key) for action in plan.actions)}")
             done, errors = install.apply(layout, plan, store, max_unpacked_bytes=self._settings.max_unpacked_bytes)

@@ -250,6 +250,7 @@ def _install(options: argparse.Namespace) -> Answer:
     ]
     answer = output.with_differences(options, data, lines, differences)
     answer.errors = [text if key in text else f"{key}: {text}" for key, text in data["errors"].items()]
+    answer.warnings = plan.all_warnings
     if errors:
         answer.code = ERROR if options.state else PARTLY_INSTALLED
     return answer
