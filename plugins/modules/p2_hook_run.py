@@ -16,7 +16,8 @@ description:
     exception are hooks named in O(required).
   - A hook that another user could have changed is not executed.
   - Every run of a hook is recorded in O(audit_log), and in O(audit_database) if that is given.
-  - Where no hooks are installed, nothing runs, and that is no error.
+  - Where no hooks are installed, nothing runs, and that is no error. If O(root) does not even exist, and is not the
+    default one, a warning says so, since it may be mistyped.
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
   - p2fleet.hooks.audit
@@ -193,7 +194,7 @@ from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import strict_yaml
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import Audit
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import shown
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.event_hooks import would_run
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.event_hooks import missing_root, would_run
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import yaml_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hooked_pod import HookedPod
@@ -224,6 +225,9 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         hooks = would_run(layout, params["event"])
         result = {"changed": any(hook["reason"] is None for hook in hooks), "hooks": hooks}
+        missing = None if hooks else missing_root(layout)
+        if missing:
+            module.warn(missing)
         failures = list(required_failures(hooks, params["required"]))
         if failures:
             raise PartialFailure("; ".join(failures), {**result, "required_failures": failures})

@@ -499,8 +499,50 @@ def test_run_tells_people_what_became_of_each_hook(host: Host) -> None:
         "    one\\x1b[31m",
         "    two",
         "c_plain was skipped: not executable; chmod +x it",
+        "ran 2 of 3 hooks: 1 succeeded, 1 failed, 1 skipped",
     ]
     assert host.done("run after_launch hello") == "no hook runs on after_launch here\n"
+
+
+def test_a_run_ends_with_what_became_of_its_hooks(host: Host) -> None:
+    host.script("a")
+    assert host.done(f"run {EVENT} hello").splitlines()[-1] == "ran 1 hook: 1 succeeded"
+    host.script("b", "sleep 5")
+    host.script("c")
+    last = host.done(f"run {EVENT} hello --term-after 0.2").splitlines()[-1]
+    assert last == "ran 3 hooks: 2 succeeded, 1 timed out"
+
+
+def test_a_root_that_does_not_exist_is_told_from_one_without_hooks(host: Host) -> None:
+    missing = f"root {host.root} does not exist, so there are no hooks; correct it, or install hooks there"
+    for options in ("", "--check"):
+        result = host.call(f"run {EVENT} hello {options}")
+        assert (result.code, result.error) == (0, f"warning: {missing}")
+        assert result.out == f"no hook runs on {EVENT} here: there is no {host.root}\n"
+    assert host.call(f"run {EVENT} hello --json").data["warnings"] == [missing]
+    for options in ("", f"--pod hello --event {EVENT}"):
+        result = host.call(f"list {options}")
+        assert (result.code, result.out, result.error) == (1, "", missing)
+    host.done(f"schedule --event {EVENT} {host.hook('a')}")
+    result = host.call("list --scheduled")
+    assert (result.code, result.error) == (0, f"warning: {missing}")
+    assert result.out.splitlines()[1].endswith("not installed")
+    host.root.mkdir()
+    assert host.done("list") == "no hook is installed here\n"
+    assert host.done(f"run {EVENT} hello") == f"no hook runs on {EVENT} here\n"
+
+
+def test_installing_warns_of_a_root_that_runs_will_refuse(host: Host) -> None:
+    host.done(f"schedule --event {EVENT} {host.hook('a')}")
+    host.root.mkdir()
+    host.root.chmod(0o777)
+    for options in ("--check", ""):
+        result = host.call(f"install {options}")
+        assert result.code == 0
+        assert result.error == (
+            f"warning: hooks below {host.root} will not run as long as this is so: "
+            f"{host.root} is writable by group or others; chmod go-w it"
+        )
 
 
 def test_a_required_hook_that_does_not_succeed_has_an_exit_code_of_its_own(host: Host) -> None:
@@ -895,6 +937,7 @@ def test_a_reader_that_goes_away_is_no_error(host: Host, arguments: str) -> None
 
 
 def test_a_full_disk_behind_standard_output_is_an_error(host: Host) -> None:
+    host.root.mkdir()
     with open("/dev/full", "w") as full:
         process = subprocess.run(host.line("list"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert process.returncode == 1

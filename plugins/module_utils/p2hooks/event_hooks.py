@@ -12,7 +12,7 @@ from .errors import HookRefused, reason_of
 from .events import check_event
 from .files import read_own_file
 from .install_record import InstallRecord
-from .layout import Layout, link_target
+from .layout import DEFAULT_ROOT, Layout, link_target
 from .outcomes import SKIPPED, SUCCEEDED
 
 TYPE_CHECKING = False
@@ -128,6 +128,16 @@ def hooks_of(layout: Layout, event: str) -> list[Hook]:
             if not name.startswith(".") and not os.path.isdir(os.path.join(directory, name))
         ]
     return sorted(hooks, key=lambda hook: hook.name)
+
+
+def missing_root(layout: Layout) -> str | None:
+    """Return what is to be said of a root that does not exist; None where it does.
+
+    That of a host without any hooks does not exist either, so the default one is none to complain about.
+    """
+    if layout.root == DEFAULT_ROOT or os.path.isdir(layout.root):
+        return None
+    return f"root {layout.root} does not exist, so there are no hooks; correct it, or install hooks there"
 
 
 def would_run(layout: Layout, event: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from time import gmtime, monotonic, sleep, strftime, time
 from . import process_tree
 from .audit import Audit
 from .errors import reason_of, shown
-from .event_hooks import Hook, hooks_of
+from .event_hooks import Hook, hooks_of, missing_root
 from .hooked_pod import HookedPod, ManifestFile
 from .layout import Layout
 from .outcomes import FAILED, KILLED, SKIPPED, SUCCEEDED, TERMINATED, TIMED_OUT
@@ -77,6 +77,9 @@ def run(
     """
     report = RunReport(os.urandom(8).hex())
     hooks = hooks_of(layout, event)
+    missing = None if hooks else missing_root(layout)
+    if missing:
+        report.warnings.append(missing)
     manifest = ManifestFile(pod, report.run_id)
     one_run = _Run(
         report.run_id, event, pod, manifest, audit, node, limits or TimeLimits(), required if fail_fast else (), spawn

@@ -15,11 +15,11 @@ from . import configuration
 from .audit import Audit
 from .console import REQUIRED_FAILED, Answer, conclude, printable
 from .errors import HookError, reason_of
-from .event_hooks import would_run
+from .event_hooks import missing_root, would_run
 from .events import EVENTS
 from .hooked_pod import HookedPod
 from .layout import Layout
-from .outcomes import SUCCEEDED
+from .outcomes import SKIPPED, SUCCEEDED
 from .run import describe, required_failures, run
 from .time_limits import TimeLimits
 
@@ -123,11 +123,13 @@ def answer(options: dict[str, Any]) -> Answer:
             for hook in hooks
         ]
         failures = list(required_failures(hooks, options["required"]))
+        missing = None if hooks else missing_root(layout)
         return Answer(
             {"hooks": hooks, "required_failures": failures},
-            lines or [_nothing(options["event"])],
+            lines or [nothing_runs(layout, options["event"])],
             code=REQUIRED_FAILED if failures else 0,
             errors=failures,
+            warnings=[missing] if missing else [],
         )
     report = run(
         layout,
@@ -148,7 +150,7 @@ def answer(options: dict[str, Any]) -> Answer:
     lines = [line for record in report.hooks for line in _lines(record)]
     return Answer(
         data,
-        lines or [_nothing(options["event"])],
+        [*lines, _summary(report.hooks)] if lines else [nothing_runs(layout, options["event"])],
         code=REQUIRED_FAILED if report.required_failures else 0,
         errors=report.required_failures,
         warnings=report.warnings,
@@ -170,8 +172,22 @@ def output_of(record: dict[str, Any]) -> list[str]:
     return ["    " + printable(line) for line in str(record.get("output") or "").splitlines()[-_SHOWN_LINES:]]
 
 
-def _nothing(event: str) -> str:
-    return f"no hook runs on {event} here"
+def _summary(records: list[dict[str, Any]]) -> str:
+    """Return how many hooks ran, and what became of them, in the order in which that occurred first."""
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record["outcome"]] = counts.get(record["outcome"], 0) + 1
+    ran = len(records) - counts.get(SKIPPED, 0)
+    of_all = "" if ran == len(records) else f" of {len(records)}"
+    noun = "hook" if len(records) == 1 else "hooks"
+    outcomes = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in counts.items())
+    return f"ran {ran}{of_all} {noun}: {outcomes}"
+
+
+def nothing_runs(layout: Layout, event: str) -> str:
+    """Return what people are told where no hook runs on ``event``."""
+    why = "" if os.path.isdir(layout.root) else f": there is no {printable(layout.root)}"
+    return f"no hook runs on {event} here{why}"
 
 
 def _content(path: str | None) -> bytes | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import bin2pod, bundle, install, run_command, schedule, strict_yaml, wanted
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
-from ..errors import shown
-from ..event_hooks import hooks_of, would_run
+from ..errors import LayoutError, shown
+from ..event_hooks import hooks_of, missing_root, would_run
 from ..hook_key import HookKey
 from ..hook_options import hook_named, hook_of
 from ..ids import check_id
@@ -95,6 +95,9 @@ def _list(options: argparse.Namespace) -> Answer:
     layout = Layout(options.root)
     if options.pod is not None:
         return _list_for_pod(layout, options)
+    missing = missing_root(layout)
+    if missing and not options.scheduled:  # what is scheduled is there to be seen before anything was installed
+        raise LayoutError(missing)
     hooks = _scheduled(layout, options) if options.scheduled else _installed(layout)
     if options.event:
         hooks = [hook for hook in hooks if hook["event"] == options.event]
@@ -105,7 +108,8 @@ def _list(options: argparse.Namespace) -> Answer:
     nothing = (
         "no hook is scheduled, and none from the store is here" if options.scheduled else "no hook is installed here"
     )
-    return Answer({"hooks": hooks}, output.table(columns, rows) if rows else [nothing])
+    lines = output.table(columns, rows) if rows else [nothing]
+    return Answer({"hooks": hooks}, lines, warnings=[missing] if missing else [])
 
 
 def _installed(layout: Layout) -> list[dict[str, Any]]:
@@ -181,6 +185,9 @@ def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
     if options.event is None:
         raise UsageError("--pod needs --event, since what runs depends on that; see p2-hook list --help")
     check_id(options.pod, "the id of the pod")
+    missing = missing_root(layout)
+    if missing:
+        raise LayoutError(missing)
     installed = {hook.path: hook for hook in hooks_of(layout, options.event)}
     hooks = []
     for would in would_run(layout, options.event):
@@ -197,7 +204,7 @@ def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
         ]
         for hook in hooks
     ]
-    nothing = f"no hook runs on {options.event} here"
+    nothing = run_command.nothing_runs(layout, options.event)
     return Answer(data, output.table(("would", "hook", "version", "why not"), rows) if rows else [nothing])
 
 
