@@ -37,8 +37,8 @@ options:
   consul_token:
     description:
       - The ACL token. Installing needs C(read) for C(key_prefix "hooks/") and C(key_prefix "hooks-rollout/"), and
-        scheduling needs C(write) for C(key_prefix "hooks/") and C(key_prefix "hooks-previous/"). Where artifacts are
-        uploaded, both need the same for
+        scheduling needs C(write) for C(key_prefix "hooks/") and C(key_prefix "hooks-previous/"), and should have it for
+        C(key "hooks-rollout/"), which spares Consul work. Where artifacts are uploaded, both need the same for
         C(key_prefix "hooks-artifacts/").
       - If neither it nor O(consul_token_file) is set, the environment variables E(CONSUL_HTTP_TOKEN) and
         E(CONSUL_HTTP_TOKEN_FILE) are used, the first one that is set, and then the O(consul_token_file) of the

@@ -10,13 +10,15 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from .errors import ArtifactError, HookError, ManifestError, StoreConflict, reason_of
+from .errors import ArtifactError, HookError, ManifestError, StoreConflict, StoreDenied, reason_of
 from .fetch import ARTIFACT_PREFIX
 from .hook_key import PREVIOUS_PREFIX, SCHEDULE_PREFIX, HookKey
 from .manifest import PodManifest, from_mapping
+from .rollout_record import ROLLOUT_PREFIX
 from .store import ABSENT, Change, Entry, Store
 
 
@@ -89,6 +91,8 @@ def apply(store: Store, schedule: SchedulePlan) -> None:
         StoreError: the store could not be written. Both say how much had been written by then.
     """
     batches = store.batches(schedule.groups)
+    if batches:
+        _make_folder_of_rollouts(store)
     for key, content in schedule.uploads.items():
         try:
             store.commit([Change(key, content, ABSENT)])
@@ -107,6 +111,12 @@ def apply(store: Store, schedule: SchedulePlan) -> None:
         keys = {change.key for change in batch} & (schedule.before.keys() | schedule.after.keys())
         written += len(keys)
         schedule.written |= keys
+
+
+def _make_folder_of_rollouts(store: Store) -> None:
+    """Have listeners wait for a first rollout, rather than ask for it again and again."""
+    with suppress(StoreDenied):  # who does not steer rollouts need not have that right
+        store.make_folder(ROLLOUT_PREFIX)
 
 
 def kept(previous_key: str, replaced: Entry | None, previous: Entry | None) -> list[Change]:

@@ -325,6 +325,22 @@ def test_waiting_ends_with_a_change(consul: Consul, store: ConsulStore, change: 
     assert after.index > before.index
 
 
+def test_waiting_for_what_a_folder_is_to_hold_ends_with_that_alone(consul: Consul, store: ConsulStore) -> None:
+    store.make_folder("hooks-rollout/")
+    store.make_folder("hooks-rollout/")
+    before = store.wait("hooks-rollout/", 0, 60)
+    assert before.entries == store.read("hooks") == {}
+    consul.put("hooks-status/node1", b"")
+    unchanged = store.wait("hooks-rollout/", before.index, 0.5)
+    assert unchanged == before, "it was woken by a key elsewhere"
+    thread = threading.Timer(0.5, consul.put, ("hooks-rollout/greet", b""))
+    thread.start()
+    assert list(store.wait("hooks-rollout/", before.index, 60).entries) == ["hooks-rollout/greet"]
+    thread.join()
+    consul.ask("DELETE", "/v1/kv/hooks-rollout/greet")
+    assert store.wait("hooks-rollout/", 0, 60).entries == {}
+
+
 def test_waiting_ends_in_time_and_may_take_longer_than_a_request(consul: Consul) -> None:
     store = store_at(consul.url, timeout=0.5)
     consul.put(A, b"x")

@@ -170,6 +170,22 @@ def test_waiting_aborts_what_breaks_its_limits(consul: Consul, store: ConsulStor
     assert values(store) == {BASE: OLD.text.encode()}
 
 
+def folders(consul: Consul) -> list[str]:
+    keys: list[str] = json.loads(consul.ask("GET", "/v1/kv/hooks?keys"))
+    return [key for key in keys if key.endswith("/")]
+
+
+def test_whoever_schedules_has_listeners_wait_for_a_first_rollout(guarded_consul: Consul) -> None:
+    rules = [f'key_prefix "{prefix}/" {{ policy = "write" }}' for prefix in ("hooks", "hooks-previous")]
+    scheduler = store_at(guarded_consul.url, guarded_consul.new_token("\n".join(rules)))
+    schedule.apply(scheduler, schedule.plan(scheduler, {KEY: OLD}))
+    assert folders(guarded_consul) == []
+    rules.append('key "hooks-rollout/" { policy = "write" }')
+    scheduler = store_at(guarded_consul.url, guarded_consul.new_token("\n".join(rules)))
+    schedule.apply(scheduler, schedule.plan(scheduler, {KEY: NEW}))
+    assert folders(guarded_consul) == ["hooks-rollout/"]
+
+
 def test_the_rights_that_the_documents_name_are_enough(guarded_consul: Consul) -> None:
     rules = [
         f'key_prefix "{prefix}/" {{ policy = "write" }}' for prefix in ("hooks", "hooks-previous", "hooks-artifacts")

@@ -98,6 +98,17 @@ class Store(abc.ABC):
             StoreError: or one of its kinds, naming the store.
         """
 
+    def make_folder(self, prefix: str) -> None:  # noqa: B027 (most stores need none)
+        """Have :meth:`wait` wait for changes under ``prefix`` alone, also as long as there is no key.
+
+        Args:
+            prefix: it ends in a slash.
+
+        Raises:
+            StoreDenied: among others, when the token may not read or write there.
+            StoreError: or one of its kinds, naming the store.
+        """
+
     def batches(self, groups: Iterable[Sequence[Change]]) -> list[list[Change]]:
         """Put ``groups`` of changes into as few transactions as this store allows, each group into one of them.
 

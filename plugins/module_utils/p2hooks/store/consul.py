@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from ..errors import StoreError, shown
-from .base import Change, Entry, Snapshot, Store
+from .base import ABSENT, Change, Entry, Snapshot, Store
 from .consul_http import KEY_PATH, ConsulConnection, HttpClient, Response, RolledBackError, denied, import_library
 
 __all__ = ["ConsulConnection", "ConsulStore"]
@@ -98,6 +98,16 @@ class ConsulStore(Store):
             self._put(changes[0])
         elif changes:
             self._transact(changes)
+
+    def make_folder(self, prefix: str) -> None:
+        """See :meth:`Store.make_folder`.
+
+        Where there is no key under a prefix, Consul answers a query that waits for one at each change of any key. So
+        there is to be one: what its web interface calls a folder, which :meth:`read` and :meth:`wait` leave out.
+        """
+        dummy, item = self._decoded(lambda: self._kv.get(prefix))
+        if item is None:
+            self._decoded(lambda: self._kv.put(prefix, b"", cas=ABSENT))
 
     def batches(self, groups: Iterable[Sequence[Change]]) -> list[list[Change]]:
         """See :meth:`Store.batches`."""
