@@ -247,9 +247,16 @@ def test_a_step_of_a_rollout_that_cannot_be_taken(host: Host, arguments: str, co
     assert (result.code, error in result.error) == (code, True)
 
 
-def test_a_rollout_without_a_step_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="required: STEP; see p2-hook rollout --help"):
-        parser.parse(["rollout"])
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "required: STEP; see p2-hook rollout --help$"),
+        (["start"], "; see p2-hook rollout start --help$"),
+    ],
+)
+def test_a_rollout_that_is_called_wrongly_says_where_to_look(arguments: list[str], error: str) -> None:
+    with pytest.raises(UsageError, match=error):
+        parser.parse(["rollout", *arguments])
 
 
 @pytest.mark.parametrize("step", texts.ROLLOUT_STEPS)
