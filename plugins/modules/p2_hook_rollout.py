@@ -257,7 +257,7 @@ waiting:
   description: The hosts that do not have it yet, with the reason, as far as that is known.
   returned: when a rollout was started or widened
   type: dict
-  sample: {web2.example.com: it does not have it yet}
+  sample: {web2.example.com: "it does not have it yet, by its report of 12 s ago"}
 away:
   description: The hosts that cannot be counted on, with the reason.
   returned: when a rollout was started or widened

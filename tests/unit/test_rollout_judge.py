@@ -75,13 +75,13 @@ def test_hosts_outside_of_the_cohort_do_not_matter(fleet: Fleet) -> None:
 def test_hosts_without_it_are_waited_for(fleet: Fleet) -> None:
     fleet.takes("node1")
     fleet.takes("node2", manifest=OLD)
-    fleet.report("node3")
-    fleet.report("node4", host_error="Consul denies key:read")
+    fleet.report("node3", at=START - 400)
+    fleet.report("node4", host_error="Consul denies key:read", at=START + 11)  # its clock is ahead
     judged = verdict(fleet)
     assert judged.waiting == {
-        "node2": "it does not have it yet",
-        "node3": "it does not have it yet",
-        "node4": "Consul denies key:read",
+        "node2": "it does not have it yet, by its report of 10 s ago",
+        "node3": "it does not have it yet, by its report of 410 s ago",
+        "node4": "Consul denies key:read, by its report of 0 s ago",
     }
     assert watched(judged, START + 1000, allow_away=True) is None
 
@@ -110,7 +110,7 @@ def test_what_was_wrong_before_does_not_count(fleet: Fleet) -> None:
     fleet.report(*NODES, scheduled_sha=OLD.sha, error="the old artifact is gone")
     judged = verdict(fleet)
     assert judged.failed == {}
-    assert judged.waiting == dict.fromkeys(NODES, "the old artifact is gone")
+    assert judged.waiting == dict.fromkeys(NODES, "the old artifact is gone, by its report of 10 s ago")
 
 
 def test_runs_of_the_version_before_do_not_count(fleet: Fleet) -> None:

@@ -142,7 +142,10 @@ def _standing(rollout: Rollout, report: NodeReport | None, hook: HookReport, now
         return _Standing(_CONVERGED, has_it=True)
     if hook.origin == "local":
         return _Standing(_AWAY, "a local hook stands in front of the scheduled one")
-    return _Standing(_WAITING, hook.error or report.error or "it does not have it yet")
+    # A listener that has died is waited for until its report is outdated, so people should see how old that is.
+    age = max(0.0, now - report.reported)
+    why = hook.error or report.error or "it does not have it yet"
+    return _Standing(_WAITING, f"{why}, by its report of {age:.0f} s ago")
 
 
 def _counted(outcomes: Mapping[str, int], limits: Limits) -> dict[str, int]:
