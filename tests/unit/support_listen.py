@@ -93,6 +93,7 @@ class ScriptedStore(Store):
     """Keys in memory. As in Consul, an index that is too high is waited for in vain."""
 
     name = "the store"
+    lookalike_of_empty = "one that is away"
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -393,6 +393,14 @@ class TestEmptyStore:
             installed.reconcile()
         assert installed.runs() != {}
 
+    def test_says_what_else_looks_like_one_in_a_directory(self, installed: Host, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="lost data, or a file system that is not mounted, looks the same; check"):
+            installed.reconcile()
+        plan = install.plan_scheduled(Layout(str(tmp_path / "new")), installed.store, node="node1")
+        assert plan.warnings == [
+            f"{installed.store.name}: nothing is scheduled; a file system that is not mounted looks the same"
+        ]
+
     def test_removes_nothing_unless_it_is_allowed(self, installed: Host) -> None:
         before = installed.identity()
         with pytest.raises(StoreError, match=r"nothing is scheduled, but hooks .* set allow_empty"):

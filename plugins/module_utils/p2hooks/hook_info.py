@@ -20,7 +20,7 @@ from .fleet import NodeReport, reports
 from .hook_key import HookKey
 from .layout import Layout
 from .manifest import PodManifest
-from .node_status import moment, own_node
+from .node_status import STATUS_PREFIX, moment, own_node
 from .rollout_record import Rollout
 from .store.base import Store
 
@@ -71,7 +71,8 @@ def of_fleet(store: Store, question: Question, *, nodes: Sequence[str] = (), now
         collector.add(report, wanted.compare(report))
     warnings = [f"{node} has never reported; is its listener running?" for node in nodes if node not in seen]
     if not seen and not nodes:
-        warnings = [f"{store.name}: no host has reported; a token that may not read hooks-status/ looks the same"]
+        lookalike = store.lookalike_of_empty.format(STATUS_PREFIX)
+        warnings = [f"{store.name}: no host has reported; {lookalike} looks the same"]
     return Info(collector.document("fleet"), warnings)
 
 

@@ -19,7 +19,7 @@ from .errors import ArtifactError, HookError, LayoutError, LinkTaken, ManifestEr
 from .events import EVENTS
 from .extraction import extract_archive
 from .fetch import fetch
-from .hook_key import HookKey
+from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install_record import ORIGIN_LOCAL, ORIGIN_STORE
 from .layout import Layout
 from .manifest import Launchable, PodManifest
@@ -121,12 +121,12 @@ def plan_scheduled(
     if lost and wanted.schedules_nothing and not allow_empty:
         raise StoreError(
             f"{store.name}: nothing is scheduled, but hooks from there are installed on this host ({len(lost)}). "
-            "Nothing was removed, since lost data, or a token that may not read hooks/, looks the same; "
-            "check the store and the token, and set allow_empty if no hook is to remain"
+            f"Nothing was removed, since lost data, or {_lookalike(store)}, looks the same; "
+            "check that, and set allow_empty if no hook is to remain"
         )
     result = _plan_of(layout, wanted)
     if not wanted.hooks and not wanted.errors and not allow_empty:
-        result.warnings.append(f"{store.name}: nothing is scheduled; a token that may not read hooks/ looks the same")
+        result.warnings.append(f"{store.name}: nothing is scheduled; {_lookalike(store)} looks the same")
     links = _LinksOnDisk(layout)
     for key, pod in wanted.hooks.items():
         if events is not None and key.event not in events:
@@ -196,7 +196,7 @@ def plan_hand_back(layout: Layout, store: Store, key: HookKey, *, node: str, all
         if not wanted.hooks and not allow_empty:
             raise StoreError(
                 f"{store.name}: nothing is scheduled, so {key} would be removed. It was not, since lost data, "
-                "or a token that may not read hooks/, looks the same; check the store and the token, or set allow_empty"
+                f"or {_lookalike(store)}, looks the same; check that, or set allow_empty"
             )
         kind, only_in_rollout = HAND_BACK if pod else REMOVE, key in wanted.only_in_rollout
         result.actions.append(Action(kind, key, home.manifest_text(), pod, only_in_rollout=only_in_rollout))
@@ -259,6 +259,10 @@ def lock(layout: Layout) -> Iterator[None]:
 def _unsafe_root(layout: Layout) -> str | None:
     obstacle = vetting.obstacle_of_root(layout)
     return obstacle and f"hooks below {layout.root} will not run as long as this is so: {obstacle}"
+
+
+def _lookalike(store: Store) -> str:
+    return store.lookalike_of_empty.format(SCHEDULE_PREFIX)
 
 
 def _plan_of(layout: Layout, wanted: Wanted) -> InstallPlan:

@@ -56,6 +56,8 @@ class Store(abc.ABC):
 
     #: How messages call this store, such as ``Consul at http://127.0.0.1:8500``; never holds a secret.
     name: str
+    #: What looks as if there was nothing under a prefix, which takes the place of ``{}``; for messages.
+    lookalike_of_empty: str
     #: The largest value in bytes, or None where there is no limit.
     max_value_bytes: int | None = None
 

@@ -35,6 +35,7 @@ class ConsulStore(Store):
         StoreError: an option is unusable, or the ``consul`` library is missing.
     """
 
+    lookalike_of_empty = "a token that may not read {}"
     max_value_bytes = _MAX_VALUE_BYTES
 
     def __init__(self, connection: ConsulConnection) -> None:

@@ -46,6 +46,8 @@ class DirectoryStore(Store):
         timeout: seconds to wait while somebody else commits.
     """
 
+    lookalike_of_empty = "a file system that is not mounted"
+
     def __init__(self, path: str, *, create: bool = False, timeout: float = 30.0) -> None:
         self._root = os.path.abspath(path)
         self._create = create
