@@ -878,7 +878,7 @@ ERRORS = [
 def test_the_listener_does_not_start_with_a_file_for_a_directory(host: Host, name: str, message: str) -> None:
     (host.path / name).write_text("")
     result = host.call("listen")
-    assert (result.code, result.out) == (1, "")
+    assert (result.code, result.out) == (78, "")
     assert result.error == message.format(host.path / name)
 
 

@@ -11,7 +11,7 @@
       LayoutError           what is on disk is in the way, or cannot be read or written
         LinkTaken             another hook, or something that people put there, has the name of a link
       StoreError            the store answered with something unusable
-        StoreUnavailable      no answer: refused, timed out, no leader
+        StoreUnavailable      no answer: refused, timed out, no leader, or a file that it takes to ask is not there
         StoreDenied           the token is unknown or lacks a right
         StoreConflict         somebody else changed a key since it was read
       ConfigurationError    the configuration file cannot be read or trusted, or a line of it is wrong
@@ -50,7 +50,7 @@ class StoreError(HookError):
 
 
 class StoreUnavailable(StoreError):
-    """The store gave no answer: connection refused, timed out, or no leader."""
+    """The store gave no answer (refused, timed out, no leader), or a file that it takes to ask cannot be read."""
 
 
 class StoreDenied(StoreError):

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from math import isfinite
 
 from .. import sd_notify
-from ..console import Answer, printable
-from ..errors import HookError, LayoutError
+from ..console import MISCONFIGURED, Answer, printable
+from ..errors import HookError, LayoutError, StoreUnavailable
 from ..layout import Layout
 from ..listener import Listener, Settings
 from ..node_status import own_node
@@ -68,11 +68,17 @@ def answer(configure: Callable[[], Settings]) -> Answer:
         configure: returns the settings as they are now; called again for each SIGHUP.
 
     Raises:
-        HookError: the settings are unusable.
+        StoreUnavailable: a file that the settings name cannot be read, which may be there later.
     """
     notifier = sd_notify.Notifier()
     signals = _Signals(signal.SIGTERM, signal.SIGHUP)
-    settings = configure()
+    try:
+        settings = configure()
+    except HookError as error:
+        notifier.status(_line(str(error)))
+        if isinstance(error, StoreUnavailable):
+            raise
+        return Answer({}, [], code=MISCONFIGURED, errors=[str(error)])
     listener = Listener(settings, log=_log, status=lambda text: notifier.status(_line(text)))
     failures: list[BaseException] = []
 

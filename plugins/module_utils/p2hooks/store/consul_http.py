@@ -339,7 +339,7 @@ def _token(connection: ConsulConnection) -> str | None:
         with open(connection.token_file, "rb") as file:
             token = file.read(_MAX_TOKEN_FILE_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
-        raise StoreError(
+        raise StoreUnavailable(
             f"consul_token_file {shown(connection.token_file, 200)} cannot be read: {reason_of(error)}"
         ) from error
     return _header("consul_token_file", token)
@@ -356,5 +356,5 @@ def _header(option: str, value: str) -> str:
 
 def _readable(option: str, path: str | None) -> str | None:
     if path and not os.access(path, os.R_OK):
-        raise StoreError(f"{option} {shown(path, 200)} does not exist or cannot be read; correct it")
+        raise StoreUnavailable(f"{option} {shown(path, 200)} does not exist or cannot be read; correct it")
     return path
