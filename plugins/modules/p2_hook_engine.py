@@ -15,6 +15,7 @@ description:
     C(/usr/local/bin/). The role P(p2fleet.hooks.hook_runner#role) does this, and all else that a host needs.
   - A new version is written and compiled aside, and takes over by one rename. The one before stays, for whoever is
     still at work with it; all older ones are removed, and so is an engine that was installed by hand.
+  - One that is there is compiled anew when the host has got another Python since.
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
 attributes:
@@ -67,6 +68,7 @@ previous_version:
   sample: null
 """
 
+import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -93,7 +95,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     else:
         files = engine_home.sources(module.params["command"])
         release = engine_home.release_of(files)
-        changed = not home.has(release, files)
+        changed = not (home.has(release, files) and is_compiled(module, f"{home.home}/current"))
         if changed and not module.check_mode:
             directory = home.write(release, files)
             compile_engine(module, directory)
@@ -104,6 +106,12 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         "previous_version": version,
         "diff": {"before": before, "after": f"{release}\n" if release else ""},
     }
+
+
+def is_compiled(module: AnsibleModule, directory: str) -> bool:
+    """Tell whether the engine is compiled for the Python that will run it."""
+    code, out, dummy = module.run_command([PYTHON, "-IS", f"{directory}/p2-hook", "compile", "--check", "--json"])
+    return code == 0 and not json.loads(out)["changed"]
 
 
 def compile_engine(module: AnsibleModule, directory: str) -> None:

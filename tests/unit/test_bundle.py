@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -52,6 +53,11 @@ class Installed:
         (bundle,) = (self.path / "p2hooks" / "__pycache__").glob("*.bundle")
         assert str(bundle) in done.stdout
         return bundle
+
+    def would_compile(self) -> bool:
+        done = self.call("compile", "--check", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        return bool(json.loads(done.stdout)["changed"])
 
     def modules_of_a_run(self) -> dict[str, str]:
         """Run the hooks of an event; return the module names of the engine that it loaded, and where from."""
@@ -116,11 +122,15 @@ def be_of_a_changed_source(bundle: Path, engine: Path) -> None:
 def test_a_bundle_that_does_not_fit_is_not_used(installed: Installed, damage: Callable[[Path, Path], None]) -> None:
     damage(installed.compile(), installed.path / "p2hooks")
     assert set(installed.modules_of_a_run().values()) == {"file"}
+    assert installed.would_compile()
 
 
 def test_compiling_again_mends_that(installed: Installed) -> None:
+    assert installed.would_compile()
     spoil(installed.compile(), installed.path / "p2hooks")
-    installed.compile()
+    bundle = installed.compile()
+    assert not installed.would_compile()
+    assert str(bundle) == json.loads(installed.call("compile", "--check", "--json").stdout)["bundle"]
     assert installed.modules_of_a_run()["run"] == "bundle"
 
 

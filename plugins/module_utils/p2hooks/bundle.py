@@ -42,6 +42,11 @@ def compile_engine() -> str:
     return start.bundle_path()
 
 
+def is_compiled() -> bool:
+    """Tell whether there is a bundle of this Python and of the sources that are here now; it is written last."""
+    return start.read_bundle() is not None
+
+
 def _bundled(package: str, name: str) -> tuple[str, str, int, int, CodeType]:
     path = name.replace(".", "/")
     path += "/__init__.py" if os.path.isdir(f"{package}/{path}") else ".py"

@@ -12,6 +12,10 @@ import gc
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: How many bytes of a bundle hold the magic number.
 MAGIC_BYTES = 16
 
@@ -53,22 +57,29 @@ def magic() -> bytes:
     return number
 
 
-def load_bundle() -> None:
-    """Load the modules of the bundle if it is of this Python and of the sources that are here now; else do nothing."""
+def read_bundle() -> "list[Any] | None":
+    """Return the modules of the bundle, see :mod:`.bundle`, if it is of this Python and of these sources; else None."""
     import marshal
 
     package = os.path.dirname(__file__)
     try:
         with open(bundle_path(), "rb", buffering=0) as file:
             if file.read(MAGIC_BYTES) != magic().ljust(MAGIC_BYTES):
-                return
+                return None
             modules = marshal.loads(file.read())  # noqa: S302 (written beside the engine, by who installed that)
         for dummy, path, changed, size, *dummy in modules:
             status = os.stat(f"{package}/{path}")
             if (status.st_mtime_ns, status.st_size) != (changed, size):
-                return
+                return None
     except (OSError, ValueError, EOFError, TypeError):
-        return
+        return None
+    return list(modules)
+
+
+def load_bundle() -> None:
+    """Load the modules of the bundle if it fits; else do nothing, and they are imported from their files."""
+    package = os.path.dirname(__file__)
+    modules = read_bundle() or []
     for name, path, *dummy in modules:
         module = sys.modules[name] = type(sys)(name)
         module.__file__ = f"{package}/{path}"

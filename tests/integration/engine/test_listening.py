@@ -569,7 +569,11 @@ def test_a_reload_with_a_mistake_goes_on_as_before(tmp_path: Path, guarded_consu
         (["--root", str(COMMAND)], 78, "root .*p2-hook is no directory"),
         # which may be there later
         (["--consul-token-file", "/does/not/exist"], 1, "consul_token_file '/does/not/exist' cannot be read"),
-        (["--consul-ca-path", "/does/not/exist"], 1, "consul_ca_path '/does/not/exist' does not exist or cannot be read"),
+        (
+            ["--consul-ca-path", "/does/not/exist"],
+            1,
+            "consul_ca_path '/does/not/exist' does not exist or cannot be read",
+        ),
     ],
 )
 def test_a_wrong_configuration_does_not_start(consul: Consul, options: list[str], code: int, message: str) -> None:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .. import bin2pod, bundle, install, run_command, schedule, strict_yaml, wanted
+from .. import bin2pod, bundle, install, run_command, schedule, start, strict_yaml, wanted
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
 from ..errors import LayoutError, shown
 from ..event_hooks import hooks_of, missing_root, would_run
@@ -288,8 +288,13 @@ def _run(options: argparse.Namespace) -> Answer:
 
 
 def _compile(options: argparse.Namespace) -> Answer:
+    if options.check:
+        changed = not bundle.is_compiled()
+        line = "would compile the engine" if changed else "the engine is compiled"
+        return Answer({"changed": changed, "bundle": start.bundle_path()}, [line])
     path = bundle.compile_engine()
-    return Answer({"bundle": path}, [f"compiled the engine, and what runs of hooks need of it into {path}"])
+    line = f"compiled the engine, and what runs of hooks need of it into {path}"
+    return Answer({"changed": True, "bundle": path}, [line])
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {

@@ -379,7 +379,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "audit": _audit_options,
     "audit-prune": _audit_prune_options,
     "audit-import": _audit_import_options,
-    "compile": lambda parser: None,
+    "compile": lambda parser: add_check(parser, diff=False),
 }
 
 

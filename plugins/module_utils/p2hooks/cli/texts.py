@@ -259,14 +259,16 @@ examples:
     ),
     "compile": Text(
         "make this command start quickly",
-        "",
+        "[--check]",
         """\
 Write the byte code of this command, so that it starts quickly: once, as the
-user that owns its files, after they were installed or changed.
+user that owns its files, after they were installed or changed, or the host has
+got another Python.
 """,
         """\
-example:
+examples:
   sudo p2-hook compile
+  p2-hook compile --check
 """,
     ),
 }
