@@ -30,11 +30,13 @@ attributes:
 options:
   hook:
     description:
-      - Only the hook of this name in C(exec/).
+      - Only the hook of this name in C(exec/), such as V(ensure_user_ensure_user_launch), or the one whose id that name
+        begins with, such as V(ensure_user).
+      - Either can follow the event, as in V(before_install/ensure_user).
     type: str
   hook_id:
     description:
-      - Only the hook of this id.
+      - Only the hook of this id, whatever its name in C(exec/). In a large database, O(hook) is quicker.
     type: str
   pod_id:
     description:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from p2hooks.audit import Audit
 from p2hooks.audit.json_lines import JSONLines, encode
-from p2hooks.audit.reading import Question, moment, query, read, rotated, summarise
+from p2hooks.audit.reading import Question, moment, names_with_id, query, read, rotated, summarise
 from p2hooks.errors import AuditError
 from support_audit import record, store
 
@@ -59,6 +59,15 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Sink:
         ({"limit": 2}, [2, 3]),
         ({"hook": 'odd "name" \u20ac'}, [0]),
         ({"hook": "odd"}, []),
+        ({"hook": "a_b_launch"}, [2, 3, 1]),
+        ({"hook": "a"}, [2, 3, 1]),
+        ({"hook": "a_b"}, []),
+        ({"hook": "b"}, []),
+        ({"hook": "before_install/a", "limit": 1}, [2]),
+        ({"hook": "after_launch/a"}, [3]),
+        ({"hook": "after_launch/a", "event": "after_launch"}, [3]),
+        ({"hook": "after_launch/a_b_launch"}, [3]),
+        ({"hook": "after_install/a"}, []),
         ({"hook_id": "a"}, [2, 3, 1]),
         ({"pod_id": "other"}, [1]),
         ({"event": "after_launch"}, [3]),
@@ -107,6 +116,36 @@ def test_a_database_can_be_read_while_a_run_has_it_open(tmp_path: Path) -> None:
     audit.end()
     assert Sink("database", tmp_path).read() == [RECORDS[0]]
     audit.close()
+
+
+@pytest.mark.parametrize("hook", ["a", "after_launch/a"])
+@pytest.mark.parametrize("limit", [None, 10])
+def test_the_database_answers_for_an_id_from_the_index_of_names(tmp_path: Path, hook: str, limit: int | None) -> None:
+    others = [record(hook=name, hook_id="a") for name in ("a_b_other", "a_c_launch")]
+    store(tmp_path / "audit.sqlite", *RECORDS, *others, record(hook="a_b_c_launch", hook_id="a_b"))
+    connection = sqlite3.connect(tmp_path / "audit.sqlite")
+    names = names_with_id(connection, "a")
+    assert names == ["a_b_c_launch", "a_b_launch", "a_b_other", "a_c_launch"]
+    sql, parameters = query(Question(hook=hook, limit=limit), names)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    connection.close()
+    looks = [step for step in plan if "hook_runs" in step]
+    assert len(looks) == 5
+    assert all("USING INDEX hook_runs_by_hook (hook=?" in step for step in looks)
+    assert not any("TEMP B-TREE" in step for step in plan)
+
+
+def test_any_number_of_names_may_begin_with_an_id(tmp_path: Path) -> None:
+    many = [record(hook=f"a_{number}_launch", hook_id=f"a_{number}") for number in range(600)]
+    sink = Sink("database", tmp_path)
+    sink.write(*RECORDS, *many)
+    assert sink.read(hook="a") == [RECORDS[number] for number in (2, 3, 1)]
+
+
+@pytest.mark.parametrize("hook", ["elsewhere/a", "before_install/", "/a", "after_launch/a"])
+def test_a_hook_of_no_event_or_of_two_is_refused(hook: str) -> None:
+    with pytest.raises(AuditError, match=f"^hook is '{hook}'; give its name in exec/, its id, or one of these behind "):
+        Question(hook=hook, event="before_install")
 
 
 @pytest.mark.parametrize("name", ["hook", "pod_id", "event", "outcome", "run_id", "since", "until"])

@@ -648,6 +648,19 @@ def test_the_audit_tells_what_ran(host: Host, source: str) -> None:
     assert [each["runs"] for each in host.call(f"audit --summary --json {source}").data["summary"]] == [2, 2]
 
 
+def test_the_audit_is_asked_for_a_hook_as_people_call_it(host: Host) -> None:
+    host.done(f"schedule --event {EVENT} {host.hook('one')}")
+    host.done("install")
+    host.script("two")
+    host.done(f"run {EVENT} hello")
+    for name in ("one", f"{EVENT}/one", "one_one_launch"):
+        (record,) = host.call(f"audit --hook {name} --json").data["records"]
+        assert record["hook_id"] == "one"
+    assert host.done("audit --hook after_launch/one") == "nothing of that kind is on record\n"
+    refused = host.call("audit --hook launch/one")
+    assert (refused.code, refused.error.partition(";")[0]) == (1, "hook is 'launch/one'")
+
+
 def test_the_audit_shows_what_hooks_wrote_that_did_not_succeed(host: Host) -> None:
     host.script("a", "echo fine")
     host.script("b", "printf 'one\\033[31m\\ntwo\\n'; exit 3")

@@ -10,7 +10,7 @@ import heapq
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..configuration import Settings
 from ..errors import AuditError, reason_of, shown
+from ..events import EVENTS
 from ..files import open_without_waiting
 from ..outcomes import CLOSING, SKIPPED, STARTED, SUCCEEDED, TIMED_OUT
 from .json_lines import decode, encode
@@ -42,6 +43,7 @@ _TAIL = 2000
 class Question:
     """Which records are wanted; None is no restriction."""
 
+    #: The name of a hook in ``exec/``, or the id that such a name begins with; either also behind an event and ``/``.
     hook: str | None = None
     hook_id: str | None = None
     pod_id: str | None = None
@@ -54,19 +56,43 @@ class Question:
     #: How many records to return at most.
     limit: int | None = None
 
+    def __post_init__(self) -> None:
+        """Take the event out of ``hook``.
+
+        Raises:
+            AuditError: what is before the ``/`` is none, or not the one in ``event``.
+        """
+        if self.hook is None or "/" not in self.hook:
+            return
+        event, dummy, hook = self.hook.partition("/")
+        if event not in EVENTS or not hook or self.event not in (None, event):
+            raise AuditError(
+                f"hook is {shown(self.hook)}; give its name in exec/, its id, or one of these behind "
+                f"{self.event or 'an event'} and /"
+            )
+        object.__setattr__(self, "event", event)
+        object.__setattr__(self, "hook", hook)
+
     @property
     def equal(self) -> dict[str, str]:
         """The fields that have to have a certain value."""
-        names = ("hook", "hook_id", "pod_id", "event", "outcome", "run_id")
+        names = ("hook_id", "pod_id", "event", "outcome", "run_id")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def matches(self, record: dict[str, Any]) -> bool:
         """Tell whether ``record`` is wanted."""
         start = str(record.get("start", ""))
         return (
-            all(record.get(name) == value for name, value in self.equal.items())
+            self._is_of_hook(record)
+            and all(record.get(name) == value for name, value in self.equal.items())
             and (self.since is None or start >= self.since)
             and (self.until is None or start <= self.until)
+        )
+
+    def _is_of_hook(self, record: dict[str, Any]) -> bool:
+        name = record.get("hook")
+        return self.hook in (None, name) or (
+            record.get("hook_id") == self.hook and str(name).startswith(f"{self.hook}_")
         )
 
 
@@ -216,6 +242,8 @@ def _modified(path: str) -> float:
 def _read_log(question: Question, log: str, warnings: list[str]) -> Iterator[dict[str, Any]]:
     # Members of a line as they are written, to pass over most lines quickly.
     needles = [encode({name: value})[1:-2] for name, value in question.equal.items()]
+    if question.hook is not None:
+        needles.append(encode({"hook": question.hook})[1 : -len('"}\n')])  # an id is only the beginning of the name
     with ExitStack() as stack:
         # The log itself is opened first: if it is rotated meanwhile, it is recognised among the others.
         current = _open([log], stack)
@@ -255,18 +283,60 @@ def _open(paths: list[str], stack: ExitStack) -> dict[tuple[int, int], tuple[str
 # --- SQLite -----------------------------------------------------------------------------------------------------------
 
 
-def query(question: Question) -> tuple[str, list[Any]]:
-    """Return the SQL that ``question`` stands for, and its parameters."""
-    conditions = [f"{name} = ?" for name in question.equal]
+#: The names of hooks in a range, each found by one step in the index, however often it ran.
+_NAMES = """
+    WITH RECURSIVE names(hook) AS (
+        SELECT min(hook) FROM hook_runs WHERE hook >= :first AND hook < :after
+        UNION ALL
+        SELECT (SELECT min(hook) FROM hook_runs WHERE hook > names.hook AND hook < :after) FROM names
+        WHERE names.hook IS NOT NULL
+    )
+    SELECT hook FROM names WHERE hook IS NOT NULL
+"""
+
+
+#: SQLite does not put together more than 500 statements; from here on, to look at every record is no worse.
+_MAX_PARTS = 100
+
+
+def names_with_id(connection: sqlite3.Connection, hook_id: str) -> list[str]:
+    """Return the names of hooks that begin with ``hook_id``, as those do that installing gives; more may do so.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    bounds = {"first": f"{hook_id}_", "after": f"{hook_id}`"}  # which comes after the underscore
+    return [name for (name,) in connection.execute(_NAMES, bounds)]
+
+
+def query(question: Question, names: Sequence[str] = ()) -> tuple[str, list[Any]]:
+    """Return the SQL that ``question`` stands for, and its parameters.
+
+    Args:
+        names: those of :func:`names_with_id` where a hook is asked for, which may be an id. Each of them is looked up
+            and sorted by the index, and SQLite merges what it finds.
+    """
+    # The event says less than the hook does, so with a hook (and the plus) its index is not used.
+    conditions = [f"{'+' if question.hook and name == 'event' else ''}{name} = ?" for name in question.equal]
     parameters: list[Any] = list(question.equal.values())
     for condition, bound in (("start >= ?", question.since), ("start <= ?", question.until)):
         if bound is not None:
             conditions.append(condition)
             parameters.append(bound)
-    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-    parameters.append(-1 if question.limit is None else question.limit)
-    statement = f"SELECT {', '.join(FIELDS)} FROM hook_runs {where}ORDER BY start DESC, id DESC LIMIT ?"  # noqa: S608
-    return statement, parameters
+    parts: list[tuple[list[str], list[Any]]] = [([], [])]
+    if question.hook is not None:
+        parts = [(["hook = ?"], [question.hook])]
+        parts += [(["hook = ?", "hook_id = ?"], [name, question.hook]) for name in names]
+    if len(parts) > _MAX_PARTS:
+        parts = [(["(hook = ? OR hook_id = ?)"], [question.hook, question.hook])]
+    selects = []
+    all_parameters: list[Any] = []
+    for more, their_parameters in parts:
+        where = f" WHERE {' AND '.join(more + conditions)}" if more + conditions else ""
+        selects.append(f"SELECT {', '.join(FIELDS)}, id FROM hook_runs{where}")  # noqa: S608 (our own constants)
+        all_parameters += their_parameters + parameters
+    all_parameters.append(-1 if question.limit is None else question.limit)
+    return f"{' UNION ALL '.join(selects)} ORDER BY start DESC, id DESC LIMIT ?", all_parameters
 
 
 def _read_database(question: Question, path: str) -> list[dict[str, Any]]:
@@ -286,7 +356,8 @@ def _read_database(question: Question, path: str) -> list[dict[str, Any]]:
                 )
             if version != len(MIGRATIONS):
                 raise AuditError(f"{path}: has the schema {version}, not {len(MIGRATIONS)}; the next run corrects that")
-            rows = connection.execute(*query(question)).fetchall()
+            names = names_with_id(connection, question.hook) if question.hook is not None else ()
+            rows = connection.execute(*query(question, names)).fetchall()
         finally:
             connection.close()
     except sqlite3.Error as error:

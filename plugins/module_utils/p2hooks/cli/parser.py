@@ -322,7 +322,9 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hook", metavar="NAME", type=given, help="only the hook of this name in exec/")
+    parser.add_argument(
+        "--hook", metavar="HOOK", type=given, help="only this hook: its name in exec/, its id, or EVENT/ID"
+    )
     parser.add_argument("--hook-id", metavar="ID", type=given, help="only the hook of this id")
     parser.add_argument(
         "--pod", "--pod-id", dest="pod_id", metavar="POD_ID", type=given, help="only what ran for this pod"
