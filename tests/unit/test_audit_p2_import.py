@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from p2hooks.audit.p2_import import import_p2, p2_records
+from p2hooks.audit.p2_import import import_p2, p2_rows
 from p2hooks.audit.reading import Question, read
 from p2hooks.errors import AuditError
 from support_audit import record, rows, store
@@ -37,7 +37,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_what_p2_called_0_is_a_success(source: Path) -> None:
-    records = list(p2_records(str(source), "node1"))
+    records = [row.record for row in p2_rows(str(source), "node1")]
     assert [each["outcome"] for each in records] == ["succeeded", "failed", "succeeded"]
     assert [each["start"] for each in records] == [f"2016-03-01T12:00:0{second}.000Z" for second in (0, 0, 2)]
     assert [each["pod_unique_key"] for each in records] == ["", "", "a-key"]
@@ -48,13 +48,13 @@ def test_what_p2_called_0_is_a_success(source: Path) -> None:
 def test_importing_twice_is_importing_once(source: Path, tmp_path: Path) -> None:
     log, database = str(tmp_path / "audit.jsonl"), str(tmp_path / "audit.sqlite")
     store(tmp_path / "audit.sqlite", record())
-    assert import_p2(str(source), "node1", log=log, check=True) == 3
+    assert import_p2(str(source), "node1", log=log, check=True).records == 3
     assert not Path(log).exists()
-    assert import_p2(str(source), "node1", log=log) == 3
-    assert import_p2(str(source), "node1", log=log, database=database, check=True) == 3
+    assert import_p2(str(source), "node1", log=log).records == 3
+    assert import_p2(str(source), "node1", log=log, database=database, check=True).records == 3
     assert len(rows(tmp_path / "audit.sqlite")) == 1
-    assert import_p2(str(source), "node1", log=log, database=database) == 3
-    assert import_p2(str(source), "node1", log=log, database=database) == 0
+    assert import_p2(str(source), "node1", log=log, database=database).records == 3
+    assert import_p2(str(source), "node1", log=log, database=database).records == 0
     imported = read(Question(), log).records
     assert len(imported) == 3
     assert read(Question(), log, database).records == [record(), *imported]
@@ -62,7 +62,7 @@ def test_importing_twice_is_importing_once(source: Path, tmp_path: Path) -> None
     connection.execute("INSERT INTO hook_results (pod_id, hook_name, hook_stage, success) VALUES ('a', 'b', 'c', 0)")
     connection.commit()
     connection.close()
-    assert import_p2(str(source), "node1", log=log, database=database) == 1
+    assert import_p2(str(source), "node1", log=log, database=database).records == 1
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database" * 1000])
@@ -78,3 +78,42 @@ def test_what_cannot_be_written_is_an_error(source: Path, tmp_path: Path) -> Non
     (tmp_path / "audit.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(AuditError, match="file is not a database"):
         import_p2(str(source), "node1", database=str(tmp_path / "audit.sqlite"))
+
+
+def test_what_lacks_something_has_a_default_and_what_is_no_record_is_skipped_and_both_are_told(
+    source: Path, tmp_path: Path
+) -> None:
+    log = str(tmp_path / "audit.jsonl")
+    import_p2(str(source), "node1", log=log)
+    connection = sqlite3.connect(source)
+    connection.executemany(
+        "INSERT INTO hook_results (date, pod_id, hook_name, hook_stage, success) VALUES (?, ?, ?, ?, ?)",
+        [
+            ("yesterday", "hello", "", "before_install", 0),
+            (None, "hello", None, None, None),
+            ("2016-03-01", None, "a", "before_install", 1),
+            ("2016-03-01", b"hello", "a", "before_install", 0),
+        ],
+    )
+    connection.execute("UPDATE hook_results SET hook_name = CAST(x'61FF' AS TEXT) WHERE pod_id IS NULL")
+    connection.commit()
+    connection.close()
+    for check in (True, False):
+        imported = import_p2(str(source), "node1", log=log, check=check)
+        assert imported.records == 3
+        assert imported.defaults == {
+            "no name of the hook: its number stands for it": 2,
+            "no readable date: it is dated 1970-01-01": 2,
+            "no event: it is empty": 1,
+            "no pod: it is empty": 1,
+            "no result: it is taken as failed": 1,
+        }
+        assert imported.skipped == {"there already": 3, "a column holds what is no text": 1}
+    records = read(Question(), log).records
+    assert [(each["event"], each["hook"], each["pod_id"], each["outcome"]) for each in records[-2:]] == [
+        ("", "hook 5", "hello", "failed"),
+        ("before_install", "hook 4", "hello", "succeeded"),
+    ]
+    assert [each["hook"] for each in records if not each["pod_id"]] == ["a\ufffd"]
+    again = import_p2(str(source), "node1", log=log)
+    assert (again.records, dict(again.defaults), again.skipped["there already"]) == (0, {}, 6)

@@ -725,11 +725,15 @@ def test_what_p2_recorded_is_taken_over_once(host: Host) -> None:
     assert host.done("audit-import p2.db --check") == "would import 1 record\n"
     assert not host.audit.exists()
     assert host.done("audit-import p2.db --node n") == "imported 1 record\n"
-    assert host.done("audit-import p2.db --node n") == "nothing to import that is not there\n"
+    assert host.done("audit-import p2.db --node n").splitlines() == [
+        "nothing to import",
+        "skipped 1 record",
+        "  1 record: there already",
+    ]
     (record,) = host.call("audit --json").data["records"]
     assert (record["host"], record["hook"], record["outcome"]) == ("n", "ensure_user", "failed")
     imported = host.call("audit-import p2.db --audit-database audit.db --json").data
-    assert imported == {"changed": True, "imported_records": 1}
+    assert imported == {"changed": True, "imported_records": 1, "defaults": {}, "skipped_records": {}}
     (record,) = host.call("audit --audit-database audit.db --json").data["records"]
     assert record["host"] == os.uname().nodename
 

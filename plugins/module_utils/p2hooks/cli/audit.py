@@ -103,10 +103,20 @@ def import_p2(options: argparse.Namespace) -> Answer:
     """
     log, database = options.audit_log, options.audit_database
     node = options.node or os.uname().nodename
-    count = p2_import.import_p2(options.source, node, log=log, database=database, check=options.check)
-    verb = "would import" if options.check else "imported"
-    line = f"{verb} {_records(count)}" if count else "nothing to import that is not there"
-    return Answer({"changed": count > 0, "imported_records": count}, [line])
+    imported = p2_import.import_p2(options.source, node, log=log, database=database, check=options.check)
+    count, skipped = imported.records, sum(imported.skipped.values())
+    done, left = ("would import", "would skip") if options.check else ("imported", "skipped")
+    lines = [f"{done} {_records(count)}" if count else "nothing to import"]
+    lines += [f"  {_records(number)} with {what}" for what, number in imported.defaults.items()]
+    lines += [f"{left} {_records(skipped)}"] if skipped else []
+    lines += [f"  {_records(number)}: {reason}" for reason, number in imported.skipped.items()]
+    data = {
+        "changed": count > 0,
+        "imported_records": count,
+        "defaults": dict(imported.defaults),
+        "skipped_records": dict(imported.skipped),
+    }
+    return Answer(data, lines)
 
 
 def _records(count: int) -> str:
