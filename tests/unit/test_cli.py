@@ -32,7 +32,7 @@ from p2hooks.store import ABSENT, Change
 from p2hooks.store import options as store_options
 from p2hooks.store.consul import ConsulStore
 from p2hooks.store.directory import DirectoryStore
-from support_rollout import Fleet
+from support_rollout import Fleet, moment
 from support_run import eventually, write_script
 
 TOP = Path(__file__).parents[2]
@@ -221,6 +221,38 @@ def test_a_rollout_that_breaks_its_limits_is_an_error(host: Host) -> None:
     assert (result.data["aborted"], result.data["rollout"]) == (True, None)
     assert [breach["node"] for breach in result.data["broken_by"]] == ["web1"]
     assert host.done("rollout show") == "no rollout is under way\n"
+
+
+@pytest.mark.parametrize(("more", "told"), [("", True), (" --json", False)])
+def test_who_waits_for_a_rollout_sees_each_change(host: Host, more: str, told: bool) -> None:
+    manifest = host.hook("greet")
+    sha = read_manifest(manifest).sha
+    fleet = Fleet(host.path / "store")
+    fleet.report("web1", "web2", at=time.time())
+
+    def report(node: str) -> None:
+        hook = {"manifest_sha": sha, "scheduled_sha": sha, "installed": moment(time.time())}
+        fleet.write(node, fleet.document(node, {f"{EVENT}/greet": hook}, at=time.time()))
+
+    command = host.line(f"rollout start {manifest} --event {EVENT} --percent 100 --watch-for 0{more}")
+    waiting = subprocess.Popen(command, cwd=host.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert waiting.stderr
+    lines = [waiting.stderr.readline()] if told else []  # it looks at once, and then once in a second
+    eventually = time.monotonic() + 30
+    while fleet.store.get(f"hooks-rollout/{EVENT}/greet") is None and time.monotonic() < eventually:
+        time.sleep(0.05)
+    report("web1")
+    lines += [waiting.stderr.readline()] if told else []
+    report("web2")
+    out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, json.loads(out)["converged"] if more else None) == (
+        0,
+        ["web1", "web2"] if more else None,
+    )
+    assert "".join(lines) + err == "".join(
+        f"p2-hook: {EVENT}/greet: {converged} converged, {2 - converged} waiting, 0 away, 0 failed\n"
+        for converged in (range(3) if told else ())
+    )
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,11 @@ def conclude(answer: Callable[[], Answer], *, as_json: bool) -> int:
     return said.code
 
 
+def tell(text: str) -> None:
+    """Say on standard error what happens while the answer is not there yet."""
+    _write(sys.stderr, [f"p2-hook: {printable(text)}"])
+
+
 def _write(stream: TextIO | None, lines: list[str]) -> str | None:
     """Write and flush ``lines``; return why that was not possible, None also where nobody wants to read them."""
     if stream is None or not lines:

@@ -10,7 +10,7 @@ import getpass
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import rollout, schedule
@@ -69,12 +69,21 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def steer(store: Store, key: HookKey, pod: PodManifest | None, options: Mapping[str, Any], *, check: bool) -> Steered:
+def steer(
+    store: Store,
+    key: HookKey,
+    pod: PodManifest | None,
+    options: Mapping[str, Any],
+    *,
+    check: bool,
+    tell: Callable[[Verdict], None] = lambda verdict: None,
+) -> Steered:
     """Take the step that ``state`` names, unless ``check``, and wait for its end where that is wanted.
 
     Args:
         pod: the manifest that is rolled out; only to start needs it, but other steps refuse another one.
         options: ``state``, and what :data:`DEFAULTS` has.
+        tell: called with how the rollout is doing, each time that this is looked at.
 
     Raises:
         HookError: of some kind: an option is not valid, the step is refused, or nothing was done for another reason.
@@ -106,6 +115,7 @@ def steer(store: Store, key: HookKey, pod: PodManifest | None, options: Mapping[
                 timeout=timeout,
                 allow_away=options["allow_away"],
                 abort_when_broken=options["abort_when_broken"],
+                tell=tell,
             )
             steered.verdict, steered.aborted = waited.verdict, waited.aborted
             steered.error = RolloutError(waited.error) if waited.error else None

@@ -43,6 +43,7 @@ def wait(
     timeout: float,
     allow_away: bool = False,
     abort_when_broken: bool = True,
+    tell: Callable[[Verdict], None] = lambda verdict: None,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -56,6 +57,7 @@ def wait(
         timeout: seconds.
         allow_away: go on without hosts that are away.
         abort_when_broken: abort the rollout when its limits are broken.
+        tell: called with each verdict.
         now: returns the seconds since 1970.
         clock: returns seconds that only grow.
 
@@ -77,6 +79,7 @@ def wait(
             continue
         moment = now()
         verdict = judge(current, reports_of_cohort(current, snapshot.entries), moment)
+        tell(verdict)
         if verdict.broken:
             try:
                 return _broken(store, rollout.key, record, verdict, abort_when_broken)

@@ -255,9 +255,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _rollout_options(parser: argparse.ArgumentParser) -> None:
-    steps = parser.add_subparsers(
-        dest="step", metavar="STEP", title="steps", required=True, prog="p2-hook rollout"
-    )
+    steps = parser.add_subparsers(dest="step", metavar="STEP", title="steps", required=True, prog="p2-hook rollout")
     for name, text in texts.ROLLOUT_STEPS.items():
         step = steps.add_parser(
             name,

@@ -9,7 +9,7 @@ import argparse
 import time
 from typing import Any
 
-from ..console import ERROR, Answer, printable
+from ..console import ERROR, Answer, printable, tell
 from ..fleet import read_fleet
 from ..hook_key import HookKey
 from ..hook_options import hook_named
@@ -34,11 +34,26 @@ def answer(options: argparse.Namespace) -> Answer:
         return _show(options)
     key, pod = hook_named(options.event, options.hook, is_manifest=options.step == "start")
     request = {**DEFAULTS, **vars(options), "state": _STATES[options.step]}
-    steered = steer(open_store(request, create=True), key, pod, request, check=options.check)
+    told = (lambda verdict: None) if options.json else _Progress(key)
+    steered = steer(open_store(request, create=True), key, pod, request, check=options.check, tell=told)
     answer = _answer(options, key, steered)
     if steered.error:
         answer.code, answer.errors = ERROR, [str(steered.error)]
     return answer
+
+
+class _Progress:
+    """Tells how a rollout is doing whenever that changes."""
+
+    def __init__(self, key: HookKey) -> None:
+        self._key = key
+        self._told = ""
+
+    def __call__(self, verdict: Verdict) -> None:
+        text = f"{self._key}: {_counts(verdict)}"
+        if text != self._told:
+            self._told = text
+            tell(text)
 
 
 def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answer:
@@ -69,15 +84,18 @@ def _show(options: argparse.Namespace) -> Answer:
 
 def _lines(verdict: Verdict) -> list[str]:
     """Return how a rollout is doing: one line about all, and one for each host where something is the matter."""
-    counts = {
-        "converged": len(verdict.converged),
-        "waiting": len(verdict.waiting),
-        "away": len(verdict.away),
-        "failed": len(verdict.failed),
-    }
-    lines = [", ".join(f"{count} {name}" for name, count in counts.items())]
     runs = ", ".join(f"{count} {outcome}" for outcome, count in sorted(verdict.outcomes.items()))
-    lines.append(f"runs: {runs or 'none yet'}")
+    lines = [_counts(verdict), f"runs: {runs or 'none yet'}"]
     for kind, hosts in (("waiting", verdict.waiting), ("away", verdict.away), ("failed", verdict.failed)):
         lines += [f"{kind}: {node}: {why}" for node, why in hosts.items()]
     return [printable(line) for line in lines]
+
+
+def _counts(verdict: Verdict) -> str:
+    kinds = {
+        "converged": verdict.converged,
+        "waiting": verdict.waiting,
+        "away": verdict.away,
+        "failed": verdict.failed,
+    }
+    return ", ".join(f"{len(hosts)} {kind}" for kind, hosts in kinds.items())
