@@ -59,8 +59,22 @@ def run_module(
     if not module._diff:  # it may hold what only those who ask for it should see
         result.pop("diff", None)
     if message is not None:
-        module.fail_json(msg=message, **result)
-    module.exit_json(**result)
+        module.fail_json(**_encodable({"msg": message, **result}))
+    module.exit_json(**_encodable(result))
+
+
+def _encodable(value: Any) -> Any:
+    """Return ``value`` with a sign in place of each lone surrogate, which what hosts report may have.
+
+    Ansible refuses the whole of a result in which there is one.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encodable(each) for each in value]
+    return value
 
 
 def _warn_of_outdated_engine(module: AnsibleModule) -> None:
