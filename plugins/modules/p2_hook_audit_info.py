@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Answers from the audit of a host what ran, for which pod, with which outcome, since when.
   - It reads O(audit_database) if that is given, otherwise O(audit_log) and the files that it was rotated to.
-  - Where nothing has been recorded, the answer is empty, and that is no error.
+  - Where that is not there, the answer is empty, with a warning, since a host on which no hook has run yet looks the
+    same as a mistyped path. RV(missing) tells it from an audit without such records.
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
   - p2fleet.hooks.audit
@@ -180,6 +181,12 @@ records:
       type: bool
   sample:
     - {"hook": "ensure_user_ensure_user_launch", "outcome": "failed", "start": "2026-01-31T12:00:00.000Z"}
+missing:
+  description:
+    - Which log or database is not there. Null where it is, also if it has no record that was asked for.
+  returned: success
+  type: str
+  sample: no audit log at /var/log/p2-hook/audit.jsonl
 summary:
   description: One dictionary for each hook of each event.
   returned: when O(summary) is true
@@ -266,7 +273,8 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     answer = reading.read(question, params["audit_log"], params["audit_database"])
     for warning in answer.warnings:
         module.warn(warning)
-    result: dict[str, Any] = {"changed": False, "records": answer.records[: params["limit"] or None]}
+    records = answer.records[: params["limit"] or None]
+    result: dict[str, Any] = {"changed": False, "records": records, "missing": answer.missing}
     if params["summary"]:
         result["summary"] = reading.summarise(answer.records)
     return result

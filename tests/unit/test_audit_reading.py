@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from p2hooks.audit import Audit
 from p2hooks.audit.json_lines import JSONLines, encode
-from p2hooks.audit.reading import Question, moment, names_with_id, query, read, rotated, summarise
+from p2hooks.audit.reading import Answer, Question, moment, names_with_id, query, read, rotated, summarise
 from p2hooks.errors import AuditError
 from support_audit import record, store
 
@@ -48,8 +48,13 @@ class Sink:
 
 
 @pytest.fixture(params=["log", "database"])
-def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Sink:
-    return Sink(request.param, tmp_path)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def sink(kind: str, tmp_path: Path) -> Sink:
+    return Sink(kind, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +89,49 @@ def test_questions(sink: Sink, question: dict[str, object], expected: list[int])
     assert sink.read(**question) == [RECORDS[number] for number in expected]
 
 
-def test_where_nothing_was_recorded_the_answer_is_empty(sink: Sink) -> None:
+def asked(sink: Sink) -> Answer:
+    return read(Question(), str(sink.log), str(sink.database) if sink.database else None)
+
+
+@pytest.mark.parametrize("directory", [".", "absent", "file"])
+def test_an_audit_that_is_not_there_is_warned_of(tmp_path: Path, kind: str, directory: str) -> None:
+    (tmp_path / "file").touch()
+    sink = Sink(kind, tmp_path / directory)
+    answer = asked(sink)
+    assert (answer.records, answer.missing) == ([], f"no audit {kind} at {sink.database or sink.log}")
+    assert answer.warnings == [f"{answer.missing}; no hook has run here yet, or runs are recorded elsewhere"]
+
+
+def test_an_audit_that_is_there_without_such_records_is_not_missing(sink: Sink) -> None:
+    sink.write(*RECORDS)
+    assert sink.read(hook="other") == []
+    assert asked(sink).missing is None
+
+
+def test_an_audit_that_has_its_first_run_is_not_missing(sink: Sink) -> None:
+    audit = Audit(str(sink.log))
+    audit.begin("5")
+    overdue = record(run_id="5", outcome="timed_out")
+    audit.mark(overdue, "exec")
     assert sink.read() == []
+    assert asked(sink).missing is None
+    audit.end()
+
+
+def test_a_log_that_has_just_been_rotated_is_not_missing(tmp_path: Path) -> None:
+    sink = Sink("log", tmp_path)
+    sink.write(RECORDS[0])
+    sink.log.rename(tmp_path / "audit.jsonl.1")
+    assert sink.read() == [RECORDS[0]]
+    assert asked(sink).missing is None
+
+
+def test_an_audit_that_cannot_be_looked_for_is_not_called_missing(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    sink = Sink(kind, tmp_path / "loop")
+    with pytest.raises(OSError, match="symbolic links") as error:
+        asked(sink)
+    assert error.value.filename == str(sink.database or sink.log)
 
 
 def test_what_is_being_executed_is_part_of_the_answer(sink: Sink) -> None:

@@ -656,7 +656,12 @@ def test_running_hooks_imports_neither_libraries_nor_argparse(host: Host, argume
 
 @pytest.mark.parametrize("source", ["", "--audit-database audit.db"])
 def test_the_audit_tells_what_ran(host: Host, source: str) -> None:
-    assert host.done(f"audit {source}") == "nothing of that kind is on record\n"
+    nothing = host.call(f"audit {source}")
+    kind, name = ("database", "audit.db") if source else ("log", "audit.jsonl")
+    missing = f"no audit {kind} at {host.path / name}"
+    assert (nothing.code, nothing.out) == (0, "nothing of that kind is on record\n")
+    assert nothing.err == f"p2-hook: warning: {missing}; no hook has run here yet, or runs are recorded elsewhere\n"
+    assert host.call(f"audit --json {source}").data == {"records": [], "missing": missing}
     host.script("a")
     host.script("b", "exit 3")
     for pod in ("hello", "world"):

@@ -123,6 +123,8 @@ class Answer:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.warnings: list[str] = []
+        #: Says which log or database is not there, which is why there are no records; None where it is.
+        self.missing: str | None = None
 
 
 def complete(settings: Settings, options: dict[str, Any]) -> None:
@@ -136,15 +138,24 @@ def complete(settings: Settings, options: dict[str, Any]) -> None:
 def read(question: Question, log: str, database: str | None = None) -> Answer:
     """Return what the database has, or, where there is none, the log and the files it was rotated to.
 
-    What is being executed at this moment is part of it, with the outcome ``started``.
+    What is being executed at this moment is part of it, with the outcome ``started``. Where neither the audit nor any
+    run is there, the answer is empty, and says so in a warning.
 
     Raises:
         AuditError: the audit cannot be read.
+        OSError: it cannot be told whether it is there; ``filename`` is the path.
     """
     answer = Answer()
     log = os.path.abspath(log)
-    now = [{**record, "outcome": STARTED} for record in running(log) if record.get("outcome") != TIMED_OUT]
-    recorded = _read_database(question, database) if database else _read_log(question, log, answer.warnings)
+    executed = list(running(log))
+    recorded: Iterable[dict[str, Any]] = []
+    kind, path = ("database", os.path.abspath(database)) if database else ("log", log)
+    if _exists(path) or (not database and rotated(log)):
+        recorded = _read_database(question, path) if database else _read_log(question, log, answer.warnings)
+    elif not executed:
+        answer.missing = f"no audit {kind} at {path}"
+        answer.warnings.append(f"{answer.missing}; no hook has run here yet, or runs are recorded elsewhere")
+    now = [{**record, "outcome": STARTED} for record in executed if record.get("outcome") != TIMED_OUT]
     found = enumerate([*recorded, *filter(question.matches, now)])
     if question.limit is None:
         newest = sorted(found, key=_age, reverse=True)
@@ -152,6 +163,14 @@ def read(question: Question, log: str, database: str | None = None) -> Answer:
         newest = heapq.nlargest(question.limit, found, key=_age)
     answer.records = [record for dummy, record in newest]
     return answer
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _age(found: tuple[int, dict[str, Any]]) -> tuple[str, int]:
@@ -343,9 +362,6 @@ def _read_database(question: Question, path: str) -> list[dict[str, Any]]:
     require_sqlite()
     import sqlite3
 
-    path = os.path.abspath(path)
-    if not os.path.lexists(path):  # nothing has run yet
-        return []
     try:
         connection = open_for_reading(path)
         try:

@@ -53,7 +53,7 @@ def answer(options: argparse.Namespace) -> Answer:
         lines = lines[:1] + [
             each for line, record in zip(lines[1:], found.records) for each in (line, *output_of(record))
         ]
-    return Answer(data, lines, warnings=found.warnings)
+    return Answer({**data, "missing": found.missing}, lines, warnings=found.warnings)
 
 
 def complete_sinks(settings: Settings, options: dict[str, Any]) -> None:
