@@ -155,6 +155,10 @@ hooks:
         - The same of the rollout that is under way; null where none is.
         - Also C(nodes) and C(percent), which are its cohort, C(base_sha), the manifest that was scheduled when it
           started, C(started_by), C(started), and when the cohort last changed, C(widened).
+        - And how it is doing, C(progress), which is null unless all hosts are looked at. There, C(hosts) is how many of
+          the cohort are C(converged), C(waiting), C(away) and C(failed), with the hosts and the reasons in C(waiting),
+          C(away) and C(failed_nodes), up to O(limit), as M(p2fleet.hooks.p2_hook_rollout) returns them. C(outcomes)
+          counts the runs of the new manifest, and C(broken) says why the limits are broken, or is null.
       type: dict
     error:
       description: Why a record of this hook in the store cannot be used; null where that is not so.
@@ -205,13 +209,14 @@ hooks:
       description: On how many hosts a run did not succeed since then.
       type: int
     failures:
-      description: The C(node) and the C(outcomes) of each of them that count as failures, up to O(limit).
+      description:
+        - The C(node), the C(outcomes) that count as failures, and the C(last_failure) of each of them, up to O(limit).
       type: list
       elements: dict
     last_failure:
       description:
-        - The newest of those runs, with the keys of a record of M(p2fleet.hooks.p2_hook_audit_info), and C(node). Null
-          where no host has reported one.
+        - The newest of those runs on any host, with the keys of a record of M(p2fleet.hooks.p2_hook_audit_info), and
+          C(node). Null where no host has reported one.
       type: dict
   sample:
     - event: before_install

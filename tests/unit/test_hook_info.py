@@ -60,6 +60,35 @@ def test_what_is_scheduled_and_rolled_out_is_told_with_how_many_hosts_have_it(ho
     json.dumps(info.data)
 
 
+def test_a_rollout_is_told_with_how_it_is_doing_on_its_cohort(host: Host) -> None:
+    old, new = host.pod("a", "1"), host.pod("a", "2")
+    host.schedule(A, old)
+    roll_out(host, A, new, "fine", "slow1", "slow2", "full", "silent")
+    report(host, "fine", {str(A): installed(new, outcomes={"succeeded": 2})})
+    report(host, "slow1", {str(A): installed(old, outcomes={"failed": 3}), "b": installed(old)})
+    report(host, "slow2", {})
+    report(host, "full", {str(A): {"error": "no space"}})
+    report(host, "other", {str(A): installed(new, outcomes={"failed": 1})})
+    [hook] = fleet(host, id="a").data["hooks"]
+    progress = hook["rollout"]["progress"]
+    broken = progress.pop("broken")
+    assert progress == {
+        "hosts": {"converged": 1, "waiting": 2, "away": 1, "failed": 1},
+        "waiting": dict.fromkeys(("slow1", "slow2"), "it does not have it yet"),
+        "away": {"silent": "it has no report in the store"},
+        "failed_nodes": {"full": "could not be installed: no space"},
+        "outcomes": {"succeeded": 2},
+    }
+    assert "hosts where it failed: 1 of 5" in broken
+    [hook] = fleet(host, id="a", limit=1).data["hooks"]
+    assert (hook["rollout"]["progress"]["hosts"]["waiting"], hook["rollout"]["progress"]["waiting"].keys()) == (
+        2,
+        {"slow1"},
+    )
+    [hook] = fleet(host, "fine", id="a").data["hooks"]
+    assert hook["rollout"]["progress"] is None
+
+
 def test_what_is_wrong_with_a_host_as_a_whole_is_told(host: Host) -> None:
     report(host, "fine", {})
     report(host, "old", {}, engine="0.0.9")
@@ -97,8 +126,8 @@ def test_runs_that_failed_are_added_up_with_the_newest_of_them(host: Host) -> No
     assert hook["outcomes"] == {"succeeded": 4, "failed": 2, "timed_out": 1}
     assert hook["failing_hosts"] == 2
     assert hook["failures"] == [
-        {"node": "node1", "outcomes": {"failed": 2}},
-        {"node": "node2", "outcomes": {"timed_out": 1}},
+        {"node": "node1", "outcomes": {"failed": 2}, "last_failure": {"start": "2026-01-02", "output": "oh"}},
+        {"node": "node2", "outcomes": {"timed_out": 1}, "last_failure": {"start": "2026-01-01", "output": "oh"}},
     ]
     assert hook["last_failure"] == {"node": "node1", "start": "2026-01-02", "output": "oh"}
     assert hook["differences"] == []

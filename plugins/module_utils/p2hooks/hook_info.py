@@ -9,8 +9,9 @@ It has a summary of each hook, and details only of what differs. ``RETURN`` of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from . import disk
@@ -21,6 +22,7 @@ from .hook_key import HookKey
 from .layout import Layout
 from .manifest import PodManifest
 from .node_status import STATUS_PREFIX, moment, own_node
+from .rollout_judge import judge
 from .rollout_record import Rollout
 from .store.base import Store
 
@@ -64,7 +66,7 @@ def of_fleet(store: Store, question: Question, *, nodes: Sequence[str] = (), now
         StoreError: the store could not be read.
     """
     wanted = read_wanted(store, question.is_meant)
-    collector = _Collector(wanted, question, now)
+    collector = _Collector(wanted, question, now, sees_all=not nodes)
     seen = set()
     for report in reports(store, nodes):
         seen.add(report.node)
@@ -97,6 +99,13 @@ def of_host(store: Store, layout: Layout, question: Question, *, node: str | Non
     return Info(collector.document("host"), [])
 
 
+def problems_of(node: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a host as a whole, one of ``nodes`` of the document, in words."""
+    problems = ["its listener no longer reports"] if node["stale"] else []
+    problems += ["its engine is older than this one"] if node["outdated"] else []
+    return problems + [node[name] for name in ("unreadable", "error") if node[name]]
+
+
 class _HookSummary:
     """What the hosts have of one hook."""
 
@@ -110,13 +119,19 @@ class _HookSummary:
 
 
 class _Collector:
-    """Takes the hosts one by one, and keeps of each what belongs in the document."""
+    """Takes the hosts one by one, and keeps of each what belongs in the document.
 
-    def __init__(self, wanted: FleetWanted, question: Question, now: float) -> None:
+    Args:
+        sees_all: whether all hosts are taken in, without which it cannot be told how a rollout is doing.
+    """
+
+    def __init__(self, wanted: FleetWanted, question: Question, now: float, *, sees_all: bool = False) -> None:
         self._wanted = wanted
         self._question = question
         self._now = now
         self._limit = float("inf") if question.limit is None else question.limit
+        #: What the hosts in the cohort of each rollout report of its hook alone, which is little of a report.
+        self._cohorts: dict[HookKey, dict[str, NodeReport]] = {key: {} for key in wanted.rollouts} if sees_all else {}
         names = {*map(str, wanted.scheduled), *map(str, wanted.rollouts), *wanted.errors}
         #: By name; None for a hook that is not asked for.
         self._hooks: dict[str, _HookSummary | None] = {name: _HookSummary() for name in names}
@@ -131,6 +146,11 @@ class _Collector:
             if hook is not None:
                 states[difference.state] += 1
                 self._add_to(hook, report.node, difference)
+        for key, cohort in self._cohorts.items():
+            if self._wanted.rollouts[key].cohort.includes(report.node, key):
+                name = str(key)
+                hooks = {name: report.hooks[name]} if name in report.hooks else {}
+                cohort[report.node] = replace(report, hooks=hooks)
         node = {
             "node": report.node,
             "engine": report.engine,
@@ -188,7 +208,7 @@ class _Collector:
     def _add_failure(self, hook: _HookSummary, node: str, failures: dict[str, int], difference: Difference) -> None:
         hook.failing_hosts += 1
         if len(hook.failures) < self._limit:
-            hook.failures.append({"node": node, "outcomes": failures})
+            hook.failures.append({"node": node, "outcomes": failures, "last_failure": difference.found.last_failure})
         last = difference.found.last_failure
         if last and str(last.get("start")) > str((hook.last_failure or {}).get("start", "")):
             hook.last_failure = {**last, "node": node}
@@ -203,7 +223,7 @@ class _Collector:
             "event": event or None,
             "id": hook_id,
             "scheduled": _manifest(pod) if pod else None,
-            "rollout": _rollout(rollout) if rollout else None,
+            "rollout": {**_rollout(rollout), "progress": self._progress(rollout)} if rollout else None,
             "error": self._wanted.errors.get(name),
             "hosts": dict(hook.hosts),
             "differences": hook.differences,
@@ -212,6 +232,25 @@ class _Collector:
             "failing_hosts": hook.failing_hosts,
             "failures": hook.failures,
             "last_failure": hook.last_failure,
+        }
+
+    def _progress(self, rollout: Rollout) -> dict[str, Any] | None:
+        if rollout.key not in self._cohorts:
+            return None
+        verdict = judge(rollout, self._cohorts[rollout.key], self._now)
+        limit = self._question.limit
+        return {
+            "hosts": {
+                "converged": len(verdict.converged),
+                "waiting": len(verdict.waiting),
+                "away": len(verdict.away),
+                "failed": len(verdict.failed),
+            },
+            "waiting": dict(islice(verdict.waiting.items(), limit)),
+            "away": dict(islice(verdict.away.items(), limit)),
+            "failed_nodes": dict(islice(verdict.failed.items(), limit)),
+            "outcomes": dict(verdict.outcomes),
+            "broken": verdict.broken,
         }
 
 

@@ -49,7 +49,7 @@ def _lines(data: Mapping[str, Any]) -> list[str]:
     left_off = sum(hook["differences_left_off"] for hook in hooks)
     if left_off:
         lines.append(f"{left_off} more; --limit 0 shows all")
-    problems = [_node_row(node) for node in nodes if _problems(node)]
+    problems = [_node_row(node) for node in nodes if hook_info.problems_of(node)]
     if problems:
         lines += ["", *output.table(("host", "engine", "reported", "problem"), problems)]
     return lines
@@ -81,13 +81,7 @@ def _difference_row(hook: Mapping[str, Any], difference: Mapping[str, Any]) -> l
 
 
 def _node_row(node: Mapping[str, Any]) -> list[str]:
-    return [node["node"], node["engine"] or "", node["reported"] or "", "; ".join(_problems(node))]
-
-
-def _problems(node: Mapping[str, Any]) -> list[str]:
-    problems = ["its listener no longer reports"] if node["stale"] else []
-    problems += ["its engine is older than this one"] if node["outdated"] else []
-    return problems + [node[name] for name in ("unreadable", "error") if node[name]]
+    return [node["node"], node["engine"] or "", node["reported"] or "", "; ".join(hook_info.problems_of(node))]
 
 
 def _counts(numbers: Mapping[str, int]) -> str:
