@@ -11,7 +11,7 @@ short_description: Make a page of what ran on a fleet
 version_added: 0.1.0
 description:
   - Returns an HTML page that shows which hooks ran where, with which outcome, what failed and what it had to say, and
-    which hosts differ from what is scheduled for them.
+    which hosts differ from what the store wants them to have.
   - The page needs nothing but itself. Whatever hooks and hosts say in it is escaped.
   - The playbook C(p2fleet.hooks.report) collects what it needs, and writes the page.
 positional: _input
@@ -22,10 +22,12 @@ options:
         the name of the host. One that failed, or whose host was unreachable, is shown as that.
     type: dict
     required: true
-  reports:
-    description: What RV(p2fleet.hooks.p2_hook_status_info#module:reports) returned; empty where hosts do not report.
+  fleet:
+    description:
+      - What M(p2fleet.hooks.p2_hook_info) returned of the whole fleet, with
+        O(p2fleet.hooks.p2_hook_info#module:limit) set to V(0). If it is not set, the page does without what
+        the store knows.
     type: dict
-    default: {}
   since:
     description:
       - The moment since which M(p2fleet.hooks.p2_hook_audit_info) was asked for what ran, given as in
@@ -67,7 +69,6 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit.reading import moment
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import AuditError
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.fleet import decode_report
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.host_audit import decode_audit
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.report import aggregate
 from ansible_collections.p2fleet.hooks.plugins.plugin_utils.report_page import render
@@ -75,7 +76,7 @@ from ansible_collections.p2fleet.hooks.plugins.plugin_utils.report_page import r
 
 def report_page(
     audits: Mapping[str, Mapping[str, Any]],
-    reports: Mapping[str, str] | None = None,
+    fleet: Mapping[str, Any] | None = None,
     *,
     since: str,
     title: str = "Hooks of the fleet",
@@ -88,7 +89,7 @@ def report_page(
         raise AnsibleFilterError(f"report_page: since: {error}") from None
     numbers = aggregate(
         [decode_audit(host, result) for host, result in audits.items()],
-        {node: decode_report(node, text.encode("utf-8", "replace")) for node, text in (reports or {}).items()},
+        fleet,
         since=first,
         now=now,
     )

@@ -47,7 +47,7 @@ def main() -> None:
         measure_installing(work, url)
         listening.measure(work, consul, row)
         fleet_info.measure(work, url, manifests, timed, row)
-        reporting.measure(row)
+        reporting.measure(work, row)
 
 
 def measure_scheduling(work: Path, url: str) -> None:

@@ -20,9 +20,10 @@ sys.path[:0] = [str(TOP / "plugins/plugin_utils"), str(TOP / "tests/report")]
 import support_many_hosts as fleet  # noqa: E402
 from p2hooks.audit.json_lines import encode  # noqa: E402
 from p2hooks.audit.reading import summarise  # noqa: E402
-from p2hooks.fleet import decode_report  # noqa: E402
+from p2hooks.hook_info import Question, of_fleet  # noqa: E402
 from p2hooks.host_audit import decode_audit  # noqa: E402
 from p2hooks.report import aggregate  # noqa: E402
+from p2hooks.store.directory import DirectoryStore  # noqa: E402
 from report_page import render  # noqa: E402
 
 HOSTS, RUNS = 500, 100_000
@@ -31,12 +32,17 @@ ROUNDS = 5
 Row = Callable[[str, "float | str", "float | str", str], None]
 
 
-def measure(row: Row) -> None:
-    """Print a row for each figure; what the hosts do is the sum over all of them."""
+def measure(work: Path, row: Row) -> None:
+    """Print a row for each figure; what the hosts do is the sum over all of them.
+
+    Args:
+        work: a directory for the store.
+    """
     now = datetime.now(timezone.utc)
     records = dict(fleet.records(HOSTS, RUNS, now))
     lines = [encode(record) for of_host in records.values() for record in of_host]
-    reports = fleet.reports(HOSTS, now)
+    fleet.fill(work / "reporting", HOSTS, now)
+    store = DirectoryStore(str(work / "reporting"))
     times: dict[str, list[float]] = {}
 
     def timed(work: str, call: Callable[[], Any]) -> Any:
@@ -48,17 +54,22 @@ def measure(row: Row) -> None:
     for dummy in range(ROUNDS):
         timed("json", lambda: [json.loads(line) for line in lines])
         answers = timed("hosts", lambda: {host: summarise(of_host) for host, of_host in records.items()})
-        page = timed("page", lambda answers=answers: _page(answers, reports, now))
+        found = timed("store", lambda: of_fleet(store, Question(limit=None), now=now.timestamp()).data)
+        page = timed("page", lambda answers=answers, found=found: _page(answers, found, now))
     loading = statistics.median(times["json"])
     base = f"json.loads of {RUNS:,} records"
     row(f"read {RUNS:,} records", loading, 1.0, base)
-    for work, name in (("hosts", f"summaries on {HOSTS} hosts, in all"), ("page", f"the page of {HOSTS} hosts")):
-        row(name, statistics.median(times[work]), statistics.median(times[work]) / loading, base)
+    for step, name in (
+        ("hosts", f"summaries on {HOSTS} hosts, in all"),
+        ("store", f"what the store has of {HOSTS} hosts"),
+        ("page", f"the page of {HOSTS} hosts"),
+    ):
+        row(name, statistics.median(times[step]), statistics.median(times[step]) / loading, base)
     row("what hosts send, KiB", sum(len(json.dumps(answer)) for answer in answers.values()) / 1024, "", "")
+    row("what the store answers, KiB", len(json.dumps(found)) / 1024, "", "")
     row("the page, KiB", len(page.encode()) / 1024, "", "")
 
 
-def _page(answers: dict[str, Any], reports: dict[str, str], now: datetime) -> str:
+def _page(answers: dict[str, Any], found: dict[str, Any], now: datetime) -> str:
     audits = [decode_audit(host, fleet.answer(summary)) for host, summary in answers.items()]
-    nodes = {node: decode_report(node, text.encode()) for node, text in reports.items()}
-    return render(aggregate(audits, nodes, since=now - timedelta(days=3), now=now), title="Hooks of the fleet")
+    return render(aggregate(audits, found, since=now - timedelta(days=3), now=now), title="Hooks of the fleet")

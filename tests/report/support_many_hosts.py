@@ -9,7 +9,15 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+from p2hooks.hook_info import Question, of_fleet
+from p2hooks.hook_key import HookKey
+from p2hooks.manifest import PodManifest, from_mapping
+from p2hooks.rollout_record import Cohort, Limits, Rollout
+from p2hooks.store.directory import DirectoryStore
 
 #: Event, id, seconds that it takes, and how many of a thousand of its runs fail.
 HOOKS = (
@@ -37,6 +45,14 @@ FAILURES = (
     ("interrupted", "the run died while this hook was running", None, ""),
     ("skipped", "it is not executable", None, ""),
 )
+#: The rollouts under way, with their cohorts and limits.
+ROLLOUTS = {
+    HookKey.of("before_launch", "drain"): (
+        Cohort(("node1.example.com", "node2.example.com"), 10.0),
+        Limits(failed_hosts=9, failed_runs=99),
+    ),
+    HookKey.of("after_launch", "smoke_test"): (Cohort((), 3.0), Limits()),
+}
 PODS = ("web", "api", "worker", "billing", "search")
 
 
@@ -63,8 +79,8 @@ def _record(chance: random.Random, host: str, number: int, now: datetime, days: 
         "event": event,
         "hook": f"{name}_{name}_launch",
         "hook_id": name,
-        "manifest_sha": sha(name, number),
-        "artifact_version": sha(name, number)[::-1],
+        "manifest_sha": installed(name, number).sha,
+        "artifact_version": installed(name, number).launchables[0].version,
         "pod_id": chance.choice(PODS),
         "pod_unique_key": "",
         "outcome": outcome,
@@ -79,34 +95,53 @@ def _record(chance: random.Random, host: str, number: int, now: datetime, days: 
     }
 
 
-def sha(name: str, number: int) -> str:
-    """Return the manifest of a hook; some hosts have not taken the newest version of one yet."""
-    is_new = name == "warm_cache" and number % 25 != 7
-    return f"{random.Random(name + 'new' * is_new).getrandbits(256):064x}"
+@cache
+def pod(name: str, version: int) -> PodManifest:
+    """Return a version of a hook."""
+    artifact = f"{name}_{random.Random(f'{name}{version}').getrandbits(256):064x}.tar.gz"
+    launchable = {"launchable_type": "hoist", "location": f"https://artifacts.example.com/{artifact}"}
+    return from_mapping({"id": name, "launchables": {name: launchable}}, name)
+
+
+def installed(name: str, number: int) -> PodManifest:
+    """Return what a host has of a hook; some have not taken the newest version of one yet."""
+    return pod(name, 1 if name == "warm_cache" and number % 25 == 7 else 2)
 
 
 def moment(when: datetime) -> str:
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def reports(hosts: int, now: datetime) -> dict[str, str]:
-    """Return what the hosts of such a fleet report, some of them something bad."""
-    return {f"node{number + 1}.example.com": json.dumps(report(number, now)) for number in range(hosts)}
+def fleet(path: Path, hosts: int, now: datetime) -> dict[str, Any]:
+    """Return what p2_hook_info says of such a fleet, whose store is put into the directory ``path``."""
+    fill(path, hosts, now)
+    return of_fleet(DirectoryStore(str(path)), Question(limit=None), now=now.timestamp()).data
+
+
+def fill(path: Path, hosts: int, now: datetime) -> None:
+    """Put into the directory ``path`` what is scheduled, two rollouts, and what hosts report, some of it bad."""
+    for event, name, *dummy in HOOKS:
+        put(path, f"hooks/{event}/{name}", pod(name, 2).text)
+    for key, (cohort, limits) in ROLLOUTS.items():
+        base = pod(key.id, 2).sha
+        started, widened = moment(now - timedelta(hours=5)), moment(now - timedelta(minutes=40))
+        rollout = Rollout(key, pod(key.id, 3), cohort, limits, base, "alice@admin.example.com", started, widened)
+        put(path, rollout.store_key, rollout.encode().decode())
+    for number in range(hosts):
+        put(path, f"hooks-status/node{number + 1}.example.com", json.dumps(report(number, now)))
+
+
+def put(path: Path, key: str, value: str) -> None:
+    """Put a value into a store as a person would do who knows its files."""
+    (path / key).parent.mkdir(parents=True, exist_ok=True)
+    (path / key).write_text(value)
 
 
 def report(number: int, now: datetime) -> dict[str, Any]:
-    hooks: dict[str, Any] = {
-        f"{event}/{name}": {
-            "manifest_sha": sha(name, number),
-            "scheduled_sha": sha(name, 0),
-            "versions": {name: sha(name, number)[::-1]},
-            "origin": "store",
-            "installed": moment(now - timedelta(days=5)),
-            "error": None,
-            "outcomes": {},
-        }
-        for event, name, *dummy in HOOKS
-    }
+    hooks = {f"{event}/{name}": hook(installed(name, number), now) for event, name, *dummy in HOOKS}
+    for key, (cohort, dummy) in ROLLOUTS.items():
+        if cohort.includes(f"node{number + 1}.example.com", key) and number % 7 != 1:  # such do not have it yet
+            hooks[str(key)] = {**hook(pod(key.id, 3), now), "outcomes": {"succeeded": 5, "failed": number % 8 // 7}}
     if number % 100 == 61:
         hooks["after_launch/announce"].update(
             manifest_sha=None, versions={}, error="https://artifacts.example.com/announce.tar.gz: 404 Not Found"
@@ -119,6 +154,19 @@ def report(number: int, now: datetime) -> dict[str, Any]:
         "valid_for": 1200,
         "error": None,
         "hooks": hooks,
+    }
+
+
+def hook(pod: PodManifest, now: datetime) -> dict[str, Any]:
+    """Return what a host reports of a hook that it has."""
+    return {
+        "manifest_sha": pod.sha,
+        "scheduled_sha": pod.sha,
+        "versions": {each.id: each.version for each in pod.launchables},
+        "origin": "store",
+        "installed": moment(now - timedelta(days=5)),
+        "error": None,
+        "outcomes": {"succeeded": 12},
     }
 
 

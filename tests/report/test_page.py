@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -16,9 +15,10 @@ from typing import Any
 import pytest
 import support_many_hosts as fleet
 from p2hooks.audit.reading import summarise
-from p2hooks.fleet import decode_report
+from p2hooks.drift import DRIFT
 from p2hooks.host_audit import decode_audit
 from p2hooks.report import aggregate
+from p2hooks.report.versions import STATES
 from report_page import render, visible
 from support_browser import Browser
 
@@ -43,11 +43,11 @@ HOSTILE = (
 
 
 def page_of(
-    path: Path, audits: dict[str, Any], reports: dict[str, str] | None = None, title: str = "Hooks of the fleet"
+    path: Path, audits: dict[str, Any], found: dict[str, Any] | None = None, title: str = "Hooks of the fleet"
 ) -> Path:
     numbers = aggregate(
         [decode_audit(host, result) for host, result in audits.items()],
-        {node: decode_report(node, text.encode("utf-8", "replace")) for node, text in (reports or {}).items()},
+        found,
         since=NOW - timedelta(days=3),
         now=NOW,
     )
@@ -58,7 +58,8 @@ def page_of(
 def hostile_page(path: Path, texts: tuple[str, ...]) -> Path:
     """Make a page in which every name, message and output is one of ``texts``; its structure is always the same."""
     audits: dict[str, Any] = {}
-    reports: dict[str, str] = {}
+    hooks: list[dict[str, Any]] = []
+    nodes: list[dict[str, Any]] = []
     for number, text in enumerate(texts):
         record = {
             **next(fleet.records(1, 1, NOW))[1][0],
@@ -72,11 +73,44 @@ def hostile_page(path: Path, texts: tuple[str, ...]) -> Path:
         skipped = {**record, "hook": f"2{text}", "outcome": "skipped", "reason": text}
         audits[f"{number}{text}"] = fleet.answer(summarise([record, skipped]))
         audits[f"down{number}{text}"] = {"unreachable": True, "msg": text}
-        hook = {"manifest_sha": text, "scheduled_sha": f"2{text}", "versions": {text: text}, "origin": text}
-        report = {**fleet.report(number, NOW), "node": text, "error": text, "engine": text, "hooks": {text: hook}}
-        report["hooks"][f"broken/{text}"] = {"error": text, "last_failure": {**record, "hook": f"3{text}"}}
-        reports[f"store{number}{text}"] = json.dumps(report)
-    return page_of(path, audits, reports, title=texts[0])
+        audits[f"new{number}{text}"] = {**fleet.answer([]), "missing": text}
+        node = f"store{number}{text}"
+        hooks.append(hostile_hook(f"{number}{text}", text, node, {**record, "hook": f"3{text}"}))
+        nodes.append(
+            {"node": node, "stale": True, "outdated": True, "unreadable": text, "error": f"2{text}", "hooks": {}}
+        )
+    return page_of(path, audits, {"summary": {"nodes": len(nodes)}, "hooks": hooks, "nodes": nodes}, title=texts[0])
+
+
+def hostile_hook(hook_id: str, text: str, node: str, failure: dict[str, Any]) -> dict[str, Any]:
+    """Return what p2_hook_info says of a hook, with ``text`` wherever it passes on what others wrote."""
+    manifest: dict[str, Any] = {"manifest_sha": text, "versions": {text: text}}
+    return {
+        "event": text,
+        "id": hook_id,
+        "scheduled": manifest,
+        "rollout": {
+            **manifest,
+            "base_sha": text,
+            "nodes": [text],
+            "percent": 5.0,
+            "started_by": text,
+            "started": text,
+            "widened": f"2{text}",
+            "progress": {
+                "hosts": {"converged": 1, "waiting": 1, "away": 1, "failed": 1},
+                **{name: {node: text} for name in ("waiting", "away", "failed_nodes")},
+                "outcomes": {text: 1, "failed": 1},
+                "broken": text,
+            },
+        },
+        "error": text,
+        "hosts": dict.fromkeys(STATES, 1),
+        "differences": [
+            {**manifest, "node": node, "state": state, "wanted_sha": f"2{text}", "error": text} for state in DRIFT
+        ],
+        "failures": [{"node": node, "last_failure": failure}],
+    }
 
 
 @pytest.fixture(scope="session")
@@ -84,22 +118,25 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The pages that are looked at, by name."""
     directory = tmp_path_factory.mktemp("pages")
 
-    def of_fleet(name: str, hosts: int, runs: int, reports: dict[str, str]) -> Path:
+    def of_fleet(name: str, hosts: int, runs: int, *, with_store: bool = True) -> Path:
         audits: dict[str, Any] = {
             host: fleet.answer(summarise(records)) for host, records in fleet.records(hosts, runs, NOW)
         }
         audits["down.example.com"] = {"unreachable": True, "msg": "Connection timed out"}
-        return page_of(directory / f"{name}.html", audits, reports)
+        audits["new.example.com"] = {**fleet.answer([]), "missing": "no audit log at /var/log/p2-hook/audit.jsonl"}
+        found = fleet.fleet(directory / f"{name}_store", hosts, NOW) if with_store else None
+        return page_of(directory / f"{name}.html", audits, found)
 
     return {
         "empty": page_of(directory / "empty.html", {}),
-        "small": of_fleet("small", 3, 600, {}),
-        "large": of_fleet("large", 500, 100_000, fleet.reports(500, NOW)),
+        "small": of_fleet("small", 3, 600),
+        "audits": of_fleet("audits", 3, 600, with_store=False),
+        "large": of_fleet("large", 500, 100_000),
         "hostile": hostile_page(directory / "hostile.html", HOSTILE),
     }
 
 
-every_page = pytest.mark.parametrize("name", ["empty", "small", "large", "hostile"])
+every_page = pytest.mark.parametrize("name", ["empty", "small", "audits", "large", "hostile"])
 
 
 # --- the browser sees what it has to see ------------------------------------------------------------------------------
@@ -235,6 +272,32 @@ def test_charts_show_all_runs(browser: Browser, pages: dict[str, Path]) -> None:
     rows = browser.ask("return [...document.querySelectorAll('.data tbody tr')].map(e => e.cells[1].textContent)")
     assert sum(runs) == 600
     assert rows == [str(count) for count in runs]
+
+
+def test_rollouts_are_shown_with_how_they_are_doing(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["small"])
+    text = browser.ask("return document.querySelector('#rollouts').textContent")
+    nobody, drain = browser.ask("return [...document.querySelectorAll('.rollout')].map(e => e.textContent)")
+    assert "after_launch/smoke_test" in nobody
+    assert "None of the hosts that report takes part." in nobody
+    assert "before_launch/drain" in drain
+    assert "Started by alice@admin.example.com, 2026-01-31 10:20, last widened 2026-01-31 14:40" in drain
+    assert re.search(r"converged [0-9]+\s+waiting 1\s+of [0-9]+ hosts", drain)
+    assert re.search(r"waiting it does not have it yet 1 host:\s+node2.example.com", drain)
+    assert "No rollout" not in text
+    widths = browser.ask(
+        "return [...document.querySelector('.rollout .bar').children].map(e => Number(e.getAttribute('width')))"
+    )
+    assert sum(widths) == browser.ask("return document.querySelector('.rollout .bar').viewBox.baseVal.width")
+    browser.open(pages["audits"])
+    assert browser.ask("return document.querySelector('#rollouts')") is None
+
+
+def test_hosts_without_an_audit_say_why(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["small"])
+    hosts = browser.ask("return document.querySelector('#hosts').textContent")
+    assert re.search(r"unreachable Connection timed out 1 host:\s+down.example.com", hosts)
+    assert re.search(r"no audit log at /var/log/p2-hook/audit.jsonl 1 host:\s+new.example.com", hosts)
 
 
 # --- what hooks and hosts say is only shown ---------------------------------------------------------------------------

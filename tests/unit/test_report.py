@@ -6,19 +6,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
-from p2hooks import report
+from p2hooks import report as page
 from p2hooks.audit.counting import Tally
 from p2hooks.audit.reading import summarise
-from p2hooks.fleet import HookReport, NodeReport
+from p2hooks.hook_info import Question, of_fleet
 from p2hooks.host_audit import decode_audit
 from p2hooks.report import aggregate, failures
 from p2hooks.report.failures import tail
 from support_audit import record
+from support_fleet import NOW as REPORTED
+from support_fleet import installed, report, roll_out
+from support_host import Host, typed
 
 NOW = datetime(2026, 1, 31, 15, 20, tzinfo=timezone.utc)
+A = typed("a")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Host:
+    """A store, and what hosts can have."""
+    return Host(tmp_path)
 
 
 def answer(*records: dict[str, Any]) -> dict[str, Any]:
@@ -27,27 +38,16 @@ def answer(*records: dict[str, Any]) -> dict[str, Any]:
 
 def numbers(
     results: Mapping[str, Mapping[str, Any]],
-    reports: Mapping[str, NodeReport] | None = None,
+    store: Host | None = None,
     since: datetime = NOW - timedelta(days=3),
 ) -> dict[str, Any]:
     audits = [decode_audit(host, result) for host, result in results.items()]
-    return aggregate(audits, reports or {}, since=since, now=NOW)
+    fleet = of_fleet(store.store, Question(limit=None), now=REPORTED).data if store else None
+    return aggregate(audits, fleet, since=since, now=NOW)
 
 
 def failed(**fields: object) -> dict[str, Any]:
     return record(**{"outcome": "failed", "exit_code": 3, "output": "sorry\n", **fields})
-
-
-def installed(sha: str, **fields: Any) -> HookReport:
-    return HookReport(
-        **{"manifest_sha": sha, "scheduled_sha": sha, "versions": {"a": "1" + sha}, "origin": "store", **fields}
-    )
-
-
-def node(name: str, age: float = 60, error: str | None = None, **hooks: HookReport) -> NodeReport:
-    reported = NOW.timestamp() - age
-    named = {f"before_install/{hook_id}": hook for hook_id, hook in hooks.items()}
-    return NodeReport(name, reported=reported, valid_for=1200, error=error, hooks=named)
 
 
 def test_runs_are_counted_by_outcome_and_those_that_close_another_are_none() -> None:
@@ -121,30 +121,57 @@ def test_failures_that_say_the_same_are_one_and_those_of_most_hosts_come_first()
     assert (other["output"], other["count"], other["newest_host"]) == ("else", 1, "other")
 
 
-def told(**fields: object) -> HookReport:
-    """Return what a host reports that counts its failures."""
-    tally = Tally()
-    tally.add(failed(**fields))
-    return installed("x", last_failure=tally.last_failure)
-
-
-def test_a_host_that_could_not_be_asked_may_have_told_the_store() -> None:
-    reports = {
-        "node1": node("node1", a=told(output="known already")),
-        "node2": node("node2", a=told(output="told")),
-        "node3": node("node3", a=told(start="2026-01-01T00:00:00Z")),
-    }
-    found = numbers({"node1": answer(failed()), "node2": {"unreachable": True, "msg": "no route"}}, reports)
+def test_a_host_that_could_not_be_asked_may_have_told_the_store(store: Host) -> None:
+    pod = store.pod("a", "1")
+    for node, output, start in (
+        ("node1", "known already", "2026-01-31T12:00:00Z"),
+        ("node2", "told", "2026-01-31T12:00:00Z"),
+        ("node3", "old", "2026-01-01T00:00:00Z"),
+    ):
+        tally = Tally()
+        tally.add(failed(output=output, start=start))
+        failure = {"outcomes": tally.outcomes, "last_failure": tally.last_failure}
+        report(store, node, {str(A): installed(pod, **failure)})
+    store.schedule(A, pod)
+    found = numbers({"node1": answer(failed()), "node2": {"unreachable": True, "msg": "no route"}}, store)
     (hook,) = found["failures"]["shown"]
     assert hook["name"] == "before_install/a_b_launch"
     assert {kind["output"]: kind["hosts"]["shown"] for kind in hook["kinds"]["shown"]} == {
         "sorry": ["node1"],
         "told": ["node2"],
     }
-    assert found["unread"]["shown"] == [
-        {"error": "no route", "count": 1, "hosts": {"shown": ["node2"], "more": 0}},
-    ]
     assert (found["totals"]["read"], found["totals"]["asked"], found["totals"]["hosts"]) == (1, 2, 3)
+    assert {host["name"]: host["state"] for host in found["hosts"]["shown"]} == {
+        "node1": "failing",
+        "node2": "unreachable",
+        "node3": "unasked",
+    }
+
+
+def test_a_host_without_an_audit_says_why() -> None:
+    nowhere = "no audit log at /var/log/audit.jsonl"
+    found = numbers(
+        {
+            "down": {"unreachable": True, "msg": "no route"},
+            "denied": {"failed": True, "msg": "Permission denied"},
+            "new1": {**answer(), "missing": nowhere},
+            "new2": {**answer(), "missing": nowhere},
+            "quiet": {**answer(), "missing": None},
+        }
+    )
+    assert {host["name"]: host["state"] for host in found["hosts"]["shown"]} == {
+        "denied": "unread",
+        "down": "unreachable",
+        "new1": "no_audit",
+        "new2": "no_audit",
+        "quiet": "idle",
+    }
+    assert [(each["kind"], each["error"], each["hosts"]["shown"]) for each in found["unread"]["shown"]] == [
+        ("no_audit", nowhere, ["new1", "new2"]),
+        ("unread", "Permission denied", ["denied"]),
+        ("unreachable", "no route", ["down"]),
+    ]
+    assert (found["totals"]["read"], found["totals"]["asked"]) == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -161,45 +188,110 @@ def test_the_tail_of_an_output_is_its_last_lines(output: object, shown: str) -> 
     assert tail({"output": output}) == shown
 
 
-def test_hosts_differ_that_have_something_else_than_is_scheduled() -> None:
-    reports = {
-        "fine": node("fine", a=installed("x"), b=installed("x", scheduled_sha=None, origin="local")),
-        "old1": node("old1", a=installed("w", scheduled_sha="x")),
-        "old2": node("old2", a=installed("w", scheduled_sha="x")),
-        "gone": node("gone", a=HookReport(scheduled_sha="x")),
-        "left": node("left", a=installed("x", scheduled_sha=None)),
-        "mine": node("mine", a=installed("w", scheduled_sha="x", origin="local")),
-        "sick": node("sick", a=HookReport(scheduled_sha="x", error="no room")),
-        "late": node("late", age=1201, a=installed("x")),
-        "lost": node("lost", error="the store is empty"),
-        "odd": NodeReport("odd", unreadable="no report"),
-    }
-    found = numbers({}, reports)
-    assert [(each["hook"], each["what"], each["hosts"]["shown"]) for each in found["differences"]["shown"]] == [
-        ("before_install/a", "has the manifest w in place of x", ["old1", "old2"]),
-        ("before_install/a", "a local hook stands in front of the scheduled one", ["mine"]),
-        ("before_install/a", "could not be installed: no room", ["sick"]),
-        ("before_install/a", "is installed, and no longer scheduled", ["left"]),
-        ("before_install/a", "is scheduled, and not installed", ["gone"]),
-        (None, "has not reported for longer than it promised: nobody looks after it", ["late"]),
-        (None, "no report", ["odd"]),
-        (None, "the store is empty", ["lost"]),
+def test_hosts_differ_that_have_something_else_than_the_store_wants(store: Host) -> None:
+    old, new = store.pod("a", "1"), store.pod("a", "2")
+    again = store.pod("a", "2", config={"level": 3})
+    store.schedule(A, new)
+    roll_out(store, typed("b"), store.pod("b", "3"), "old1")
+    report(store, "fine", {str(A): installed(new), "mine": installed(new, origin="local")})
+    report(store, "old1", {str(A): installed(old), "before_install/b": installed(old)})
+    # What a host itself takes for scheduled does not count.
+    report(store, "old2", {str(A): installed(old, scheduled_sha=old.sha)})
+    report(store, "odd1", {str(A): installed(again)})
+    report(store, "gone", {})
+    report(store, "left", {str(A): installed(new), "left": installed(new)})
+    report(store, "mine", {str(A): installed(old, origin="local")})
+    report(store, "sick", {str(A): {"error": "no room"}})
+    report(store, "late", {str(A): installed(new)}, valid_for=-1)
+    report(store, "lost", {str(A): installed(new)}, error="the store is empty")
+    report(store, "past", {str(A): installed(new)}, engine="0.0.1")
+    store.put("hooks-status/hurt", b"?")
+    store.put("hooks/before_install/torn", b"?")
+    found = numbers({}, store)
+    differences = found["differences"]["shown"]
+    shown = [(each["hook"], each["state"], each["what"], each["hosts"]["shown"]) for each in differences]
+    torn = shown[0]
+    assert (torn[:2], "before_install/torn" in torn[2], torn[3]) == (("before_install/torn", "unknown"), True, [])
+    assert differences[0]["count"] == 11
+    assert shown[1] == ("before_install/a", "outdated", "it has 1 in place of 2", ["old1", "old2"])
+    shas = f"{again.sha[:12]} in place of {new.sha[:12]}"
+    assert sorted(each for each in shown[2:] if each[0] is not None) == [
+        ("before_install/a", "failed", "no room", ["sick"]),
+        ("before_install/a", "missing", "it is not there", ["gone"]),
+        ("before_install/a", "outdated", f"it has the manifest {shas}", ["odd1"]),
+        ("before_install/a", "overridden", "a local hook stands in front of it", ["mine"]),
+        ("before_install/b", "outdated", "it has 1 in place of 3, which is in rollout", ["old1"]),
+        ("left", "extra", "it came from the store, which no longer schedules it", ["left"]),
     ]
-    assert found["totals"]["differing_hosts"] == 9
-    assert {host["name"]: host["state"] for host in found["hosts"]["shown"]}["fine"] == "idle"
+    assert {each[2]: each[3] for each in shown if each[0] is None} == {
+        "its listener no longer reports": ["late"],
+        "its engine is older than this one": ["past"],
+        "its report is no JSON document of a listener; look at what writes it": ["hurt"],
+        "the store is empty": ["lost"],
+    }
+    assert found["totals"]["differing_hosts"] == 10
+    names = {host["name"]: host["state"] for host in found["hosts"]["shown"]}
+    assert set(names.values()) == {"differs"}
+    assert not names.keys() & {"fine", "past"}
 
 
-def test_versions_are_those_that_hosts_report() -> None:
-    reports = {f"node{number}": node(f"node{number}", a=installed("new")) for number in range(9)}
-    reports["behind"] = node("behind", a=installed("old", scheduled_sha="new"))
-    (hook,) = numbers({"node1": answer(record())}, reports)["versions"]["shown"]
-    new, old = hook["versions"]["shown"]
-    assert (hook["name"], hook["hosts"]) == ("before_install/a", 10)
-    assert (new["version"], new["manifest"], new["is_scheduled"], new["count"]) == ("1new", "new", True, 9)
-    assert (old["version"], old["is_scheduled"], old["hosts"]["shown"]) == ("1old", False, ["behind"])
+def test_what_is_scheduled_is_told_with_the_states_of_hosts(store: Host) -> None:
+    old, new = store.pod("a", "1"), store.pod("a", "2")
+    store.schedule(A, old)
+    store.schedule(typed("b"), store.pod("b", "1"))
+    roll_out(store, A, new, "node1")
+    report(store, "node1", {str(A): installed(new), "before_install/b": installed(store.pod("b", "1"))})
+    report(store, "node2", {str(A): installed(old)})
+    report(store, "node3", {str(A): installed(old), "c": installed(old, origin="local")})
+    store.put("hooks/torn", b"?")
+    found = {hook["name"]: hook for hook in numbers({}, store)["versions"]["shown"]}
+    assert list(found) == ["before_install/b", "before_install/a", "torn", "c"]
+    assert {name: hook["states"] for name, hook in found.items()} == {
+        "before_install/a": {"installed": 3},
+        "before_install/b": {"installed": 1, "missing": 2},
+        "c": {"local": 1},
+        "torn": {"unknown": 3},
+    }
+    assert found["before_install/a"]["scheduled"] == {"version": "1", "manifest": old.sha[:12]}
+    assert found["before_install/a"]["rollout"] == {"version": "2", "manifest": new.sha[:12]}
+    assert (found["c"]["scheduled"], found["c"]["rollout"], found["torn"]["is_readable"]) == (None, None, False)
 
 
-def test_versions_are_those_that_ran_last_where_no_host_reports() -> None:
+def test_rollouts_are_told_with_how_they_are_doing_the_broken_ones_first(store: Host) -> None:
+    old, new = store.pod("a", "1"), store.pod("a", "2")
+    store.schedule(A, old)
+    roll_out(store, A, new, "fine")
+    other = store.pod("b", "1")
+    roll_out(store, typed("b"), other, "fine", "slow2", "slow1", "sick", "none")
+    report(store, "fine", {str(A): installed(new), "before_install/b": installed(other, outcomes={"succeeded": 3})})
+    report(store, "slow1", {})
+    report(store, "slow2", {})
+    report(store, "sick", {"before_install/b": {"error": "no room"}})
+    found = numbers({}, store)
+    broken, good = found["rollouts"]["shown"]
+    assert (found["totals"]["rollouts"], found["totals"]["broken_rollouts"]) == (2, 1)
+    assert (good["name"], good["broken"], good["reasons"]["shown"]) == ("before_install/a", None, [])
+    assert (good["version"], good["manifest"], good["base"]) == ("2", new.sha[:12], None)
+    assert (good["started_by"], good["started"][:10], good["widened"]) == ("alice", "2027-01-15", None)
+    assert (broken["name"], broken["total"]) == ("before_install/b", 5)
+    assert broken["hosts"] == {"converged": 1, "waiting": 2, "away": 1, "failed": 1}
+    assert broken["outcomes"] == {"succeeded": 3}
+    assert "hosts where it failed: 1 of 5" in broken["broken"]
+    assert [(each["standing"], each["why"], each["hosts"]["shown"]) for each in broken["reasons"]["shown"]] == [
+        ("failed", "could not be installed: no room", ["sick"]),
+        ("away", "it has no report in the store", ["none"]),
+        ("waiting", "it does not have it yet", ["slow1", "slow2"]),
+    ]
+
+
+def test_a_page_without_the_store_says_nothing_of_it(store: Host) -> None:
+    store.schedule(A, store.pod("a", "1"))
+    asked, not_asked = numbers({}, store), numbers({})
+    assert (asked["totals"]["reports"], not_asked["totals"]["reports"]) == (0, None)
+    assert (len(asked["versions"]["shown"]), not_asked["versions"]["shown"]) == (1, [])
+
+
+def test_versions_are_those_that_ran_last_where_the_store_is_not_asked() -> None:
     results = {
         "node1": answer(record(artifact_version="old"), record(artifact_version="new", start="2026-01-31T13:00:00Z")),
         "node2": answer(record(artifact_version="old")),
@@ -216,10 +308,11 @@ def test_versions_are_those_that_ran_last_where_no_host_reports() -> None:
     [("web1", "web1", "web1"), ("web1", "web1.example.com", "web1.example.com"), ("web1.example.com", None, "web1")],
 )
 def test_a_host_is_one_host_by_whichever_name_it_reports(
-    in_inventory: str, in_records: str | None, reports: str
+    store: Host, in_inventory: str, in_records: str | None, reports: str
 ) -> None:
-    result = answer(*[record(host=in_records)] * bool(in_records))
-    found = numbers({in_inventory: result}, {reports: node(reports, a=installed("w", scheduled_sha="x"))})
+    store.schedule(A, store.pod("a", "1"))
+    report(store, reports, {})
+    found = numbers({in_inventory: answer(*[record(host=in_records)] * bool(in_records))}, store)
     assert [(host["name"], host["state"]) for host in found["hosts"]["shown"]] == [(in_inventory, "differs")]
 
 
@@ -242,23 +335,28 @@ def test_hosts_stand_in_the_order_that_people_count_in() -> None:
     assert [name for name in names if name in ("node1", "node2", "node10")] == ["node1", "node2", "node10"]
 
 
-def test_every_list_is_bounded_and_says_what_it_leaves_out() -> None:
+def test_every_list_is_bounded_and_says_what_it_leaves_out(store: Host) -> None:
     results = {
         f"node{number}": answer(
             *(failed(hook=f"hook{each}", hook_id=None, output=f"{number}", exit_code=number) for each in range(60))
         )
         for number in range(20)
     }
-    hooks = {f"hook{each}": installed(f"{each}", scheduled_sha="x") for each in range(60)}
-    found = numbers(results, {name: node(name, 60, None, **hooks) for name in results})
+    pod = store.pod("a", "1")
+    for name in results:
+        report(store, name, {f"hook{each}": installed(pod) for each in range(60)})
+    for each in range(60):
+        roll_out(store, typed(f"r{each}"), store.pod(f"r{each}", "1"), "node1")
+    found = numbers(results, store)
     for name, limit, total in [
-        ("most_failing", report.MAX_RANKED, 60),
-        ("slowest", report.MAX_RANKED, 60),
-        ("failures", report.MAX_FAILING_HOOKS, 60),
-        ("differences", report.MAX_DIFFERENCES, 60),
-        ("hooks", report.MAX_HOOKS, 60),
-        ("versions", report.MAX_HOOKS, 60),
-        ("troubled_hosts", report.MAX_TROUBLED_HOSTS, 20),
+        ("most_failing", page.MAX_RANKED, 60),
+        ("slowest", page.MAX_RANKED, 60),
+        ("failures", page.MAX_FAILING_HOOKS, 60),
+        ("differences", page.MAX_DIFFERENCES, 120),
+        ("hooks", page.MAX_HOOKS, 60),
+        ("versions", page.MAX_HOOKS, 120),
+        ("rollouts", page.MAX_ROLLOUTS, 60),
+        ("troubled_hosts", page.MAX_TROUBLED_HOSTS, 20),
     ]:
         assert (len(found[name]["shown"]), found[name]["more"]) == (limit, total - limit), name
     kinds = found["failures"]["shown"][0]["kinds"]

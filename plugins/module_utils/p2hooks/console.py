@@ -23,6 +23,10 @@ DONE, ERROR, USAGE, REQUIRED_FAILED, PARTLY_INSTALLED = 0, 1, 2, 3, 4
 MISCONFIGURED = 78  # EX_CONFIG of sysexits.h, which systemctl shows as CONFIG
 INTERRUPTED = 130
 
+#: So many hexadecimal digits, or more, are a digest, of which so many are shown.
+_DIGEST_DIGITS, _SHOWN_DIGITS = 40, 12
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
 
 class UsageError(HookError):
     """The command was not called as its help says."""
@@ -63,6 +67,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def abbreviated(version: str) -> str:
+    """Return ``version``; of a digest, such as bin2pod makes one, as many digits as tell it from others."""
+    is_digest = len(version) >= _DIGEST_DIGITS and _HEX_DIGITS.issuperset(version)
+    return version[:_SHOWN_DIGITS] if is_digest else version
 
 
 def conclude(answer: Callable[[], Answer], *, as_json: bool) -> int:

@@ -19,6 +19,9 @@ UNSUCCESSFUL = (FAILED, TIMED_OUT, INTERRUPTED, SKIPPED)
 #: What can have become of a run at all, in the order in which charts show it.
 OUTCOMES = (SUCCEEDED, STARTED, *UNSUCCESSFUL)
 
+#: Why there is nothing to show of a host.
+UNREACHABLE, UNREAD, NO_AUDIT = "unreachable", "unread", "no_audit"
+
 #: Names and messages come from hosts, too, and are cut after so many characters.
 _MAX_TEXT = 300
 #: What a host says beyond that, of runs or seconds, is nonsense; charts must be able to show it all the same.
@@ -76,19 +79,23 @@ class HostAudit:
     #: What the host is called in its records; None where there are none.
     node: str | None = None
     hooks: Collection[HookAudit] = field(default_factory=list)
-    #: Why there is nothing here.
+    #: Why there is nothing here, and which kind of reason that is: one of those above.
     error: str | None = None
+    kind: str | None = None
 
 
 def decode_audit(host: str, result: Mapping[str, Any]) -> HostAudit:
     """Return what the ``result`` of p2_hook_audit_info with a summary says; one that cannot be read says why."""
     if not isinstance(result.get("summary"), (list, tuple)):
-        return HostAudit(host, error=text(result.get("msg")) or "it was not asked for its audit")
+        kind = UNREACHABLE if result.get("unreachable") else UNREAD
+        return HostAudit(host, error=text(result.get("msg")) or "it was not asked for its audit", kind=kind)
+    if result.get("missing"):
+        return HostAudit(host, error=text(result["missing"]), kind=NO_AUDIT)
     try:
         hooks = [_hook_audit(each) for each in result["summary"]]
         nodes = [text(each["host"]) for each in result["summary"] if each["host"]]
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
-        return HostAudit(host, error="its answer is no summary of an audit; look at what runs there")
+        return HostAudit(host, error="its answer is no summary of an audit; look at what runs there", kind=UNREAD)
     return HostAudit(host, node=nodes[0] if nodes else None, hooks=hooks)
 
 

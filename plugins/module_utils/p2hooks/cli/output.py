@@ -8,14 +8,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..console import Answer, printable
-
-_LONG_DIGEST = re.compile(r"[0-9a-f]{40,}\Z")
-_SHOWN_DIGITS = 12
+from ..console import Answer, abbreviated, printable
 
 
 class Difference(NamedTuple):
@@ -44,7 +40,7 @@ def versions(by_launchable: Mapping[str, str]) -> str:
     """Return the versions of a hook's launchables; of digests, as bin2pod makes them, the first digits."""
     parts = []
     for launchable, version in sorted(by_launchable.items()):
-        short = version[:_SHOWN_DIGITS] if _LONG_DIGEST.match(version) else version
+        short = abbreviated(version)
         parts.append(f"{launchable}={short}" if len(by_launchable) > 1 else short)
     return " ".join(parts)
 

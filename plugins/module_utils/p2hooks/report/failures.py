@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ..fleet import NodeReport
 from ..host_audit import HostAudit, Key, hook_name, text, unsuccessful
 from ..node_status import moment
 from ..run import describe
@@ -24,9 +23,14 @@ _TAIL_LINES, _TAIL_CHARACTERS = 16, 2000
 
 
 def failures_of(
-    audits: Iterable[HostAudit], nodes: Mapping[str, str], reports: Mapping[str, NodeReport], since: datetime
+    audits: Iterable[HostAudit], nodes: Mapping[str, str], fleet: Mapping[str, Any] | None, since: datetime
 ) -> list[dict[str, Any]]:
-    """Return, for each hook that failed, its newest failure on each host; those that say the same are one."""
+    """Return, for each hook that failed, its newest failure on each host; those that say the same are one.
+
+    Args:
+        nodes: how each of the hosts reports.
+        fleet: what ``p2_hook_info`` returns; None where the store was not asked.
+    """
     newest: dict[Key, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     counts: Counter[Key] = Counter()
     seen: set[tuple[str, Key]] = set()
@@ -38,12 +42,12 @@ def failures_of(
                 seen.add((nodes[host.host], audit.key))
     # Hosts that could not be asked may have told the store.
     oldest = moment(since.timestamp())
-    for node, report in reports.items():
-        for name, hook in report.hooks.items():
-            failure = hook.last_failure
-            if not isinstance(failure, Mapping) or str(failure.get("start")) < oldest:
+    for hook in fleet["hooks"] if fleet else ():
+        for each in hook["failures"]:
+            node, failure = each["node"], each["last_failure"]
+            if not failure or str(failure.get("start")) < oldest:
                 continue
-            key = (text(failure.get("event")), text(failure.get("hook")), text(name.rpartition("/")[2]))
+            key = (text(failure.get("event")), text(failure.get("hook")), text(hook["id"]))
             if (node, key) not in seen:
                 counts[key] += 1
                 newest[key].append((node, failure))

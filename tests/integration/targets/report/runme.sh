@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Makes the page of a fleet of three: two hosts that share this machine, with a listener each, and one that is gone.
+# Makes the page of a fleet of four: hosts that share this machine, two with a listener each and one where nothing ran, and
+# one that is gone.
 set -eux -o pipefail
 directory=$(mktemp -d)
 module=$(ansible-doc --json --type module p2fleet.hooks.p2_hook_run |
@@ -16,7 +17,11 @@ gone ansible_host=127.0.0.1 ansible_port=9 ansible_ssh_common_args='-o ConnectTi
 [here]
 web1
 web2
-[here:vars]
+[local]
+fresh
+[local:children]
+here
+[local:vars]
 ansible_connection=local
 ansible_python_interpreter=$python
 [all:vars]

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, The p2fleet.hooks authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rollouts that are under way, and how they are doing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..console import abbreviated
+from ..host_audit import text
+from ..outcomes import OUTCOMES
+from .lists import bounded, host_names
+from .versions import hook_called, versions
+
+#: How many reasons are shown of each rollout at most.
+MAX_REASONS = 8
+
+#: How hosts of a cohort stand, the worst first, and what has the reasons for that.
+_STANDINGS = {"failed": "failed_nodes", "away": "away", "waiting": "waiting"}
+
+
+def rollouts_of(fleet: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return each rollout that is under way, those first that go wrong.
+
+    Args:
+        fleet: what ``p2_hook_info`` returns.
+    """
+    found = [_rollout(hook, hook["rollout"]) for hook in fleet["hooks"] if hook["rollout"]]
+    return sorted(found, key=lambda each: (each["broken"] is None, -each["hosts"].get("failed", 0), each["name"]))
+
+
+def _rollout(hook: Mapping[str, Any], rollout: Mapping[str, Any]) -> dict[str, Any]:
+    progress = rollout["progress"] or {"hosts": {}, "outcomes": {}, "broken": None}
+    outcomes = progress["outcomes"]
+    return {
+        "name": hook_called(hook),
+        "version": versions(rollout["versions"]),
+        "manifest": abbreviated(rollout["manifest_sha"]),
+        "base": rollout["base_sha"] and text(abbreviated(str(rollout["base_sha"]))),
+        "percent": rollout["percent"],
+        "nodes": host_names(rollout["nodes"]),
+        "started_by": text(rollout["started_by"]),
+        "started": text(rollout["started"]),
+        "widened": text(rollout["widened"]) if rollout["widened"] != rollout["started"] else None,
+        "hosts": progress["hosts"],
+        "total": sum(progress["hosts"].values()),
+        "broken": progress["broken"],
+        "outcomes": {outcome: outcomes[outcome] for outcome in OUTCOMES if outcomes.get(outcome)},
+        "reasons": bounded(list(_reasons(progress)), MAX_REASONS),
+    }
+
+
+def _reasons(progress: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield why hosts do not have it, or failed; hosts of which the same is said are one."""
+    for standing, name in _STANDINGS.items():
+        hosts: dict[str, list[str]] = defaultdict(list)
+        for node, why in progress.get(name, {}).items():
+            hosts[text(why)].append(node)
+        for why, nodes in sorted(hosts.items(), key=lambda item: -len(item[1])):
+            yield {"standing": standing, "why": why, "count": len(nodes), "hosts": host_names(nodes)}
