@@ -404,13 +404,14 @@ def test_a_local_hook_is_installed_listed_handed_back_and_removed(host: Host) ->
 
 
 def test_list_says_how_the_host_differs_from_what_is_scheduled(host: Host) -> None:
-    for name in ("same", "gone", "changed", "damaged"):
-        host.done(f"schedule --event {EVENT} {host.hook(name)}")
+    manifests = [host.hook(name) for name in ("same", "gone", "changed", "damaged")]
+    host.done(f"schedule --event {EVENT} {' '.join(manifests)}")
     host.done("install")
     host.done(f"unschedule --event {EVENT} gone")
-    for name in ("changed", "new"):
-        host.done(f"schedule --event {EVENT} {host.hook(name, 'echo changed')}")
+    host.done(f"schedule --event {EVENT} {' '.join(host.hook(name, 'echo 2') for name in ('changed', 'new', 'away'))}")
     (host.root / "exec" / EVENT / "damaged_damaged_launch").unlink()
+    (away,) = host.path.glob("away*.tar.gz")
+    away.unlink()
     (host.path / "store/hooks/after_launch").mkdir()
     (host.path / "store/hooks/after_launch/bad").write_text("id: [")
     hooks = host.call("list --scheduled --json").data["hooks"]
@@ -420,8 +421,10 @@ def test_list_says_how_the_host_differs_from_what_is_scheduled(host: Host) -> No
         "same": "installed",
         "gone": "installed, but no longer scheduled",
         "changed": "another version is installed",
-        "damaged": "damaged",
+        "damaged": "damaged: its links in exec/ are missing, or were changed",
         "new": "not installed",
+        "away": f"not installed; cannot be installed: file://{away}: No such file or directory; put the artifact there "
+        "on this host, or schedule it with upload_artifacts",
     }
     assert [hook["id"] for hook in host.call("list --scheduled --event after_launch --json").data["hooks"]] == ["bad"]
 

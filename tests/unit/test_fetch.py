@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pytest
 from p2hooks.errors import ArtifactError
-from p2hooks.fetch import fetch
+from p2hooks.fetch import fetch, obstacle
 from p2hooks.manifest import Launchable, from_mapping
 from p2hooks.store import ABSENT, Change
 from p2hooks.store.directory import DirectoryStore
@@ -438,3 +438,15 @@ class TestHttps:
         with server(ok(b"x", announced=9), trusted) as running:
             message = refused(running.location)
             assert "ended after 1 of 9 bytes" in message or "could not be downloaded: " in message
+
+
+def test_what_cannot_be_had_shows_without_fetching_it(tmp_path: Path) -> None:
+    artifact = tmp_path / "a.tar.gz"
+    store = DirectoryStore(str(tmp_path / "store"), create=True)
+    locations = [f"file://{artifact}", "store:hooks-artifacts/x/a.tar.gz"]
+    missing = [obstacle(launchable(location), store) for location in locations]
+    assert missing == [refused(location, store=store) for location in locations]
+    artifact.write_bytes(CONTENT)
+    store.commit([Change("hooks-artifacts/x/a.tar.gz", CONTENT, ABSENT)])
+    assert [obstacle(launchable(location), store) for location in locations] == [None, None]
+    assert obstacle(launchable("https://nowhere.invalid/a.tar.gz"), store) is None

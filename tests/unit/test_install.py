@@ -101,6 +101,47 @@ def test_a_global_hook_lies_one_level_higher(host: Host) -> None:
     assert host.runs(None) == {"everywhere_main_launch": "everywhere 1"}
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("pods/before_install/a/main/installs/main_1/bin", "the artifact of main is not unpacked, or not all of it"),
+        ("pods/before_install/a/main/current", "main/current does not lead to installs/main_1"),
+        ("pods/before_install/a/env/POD_ID", "env/POD_ID is missing, or was changed"),
+        ("exec/before_install/a_main_launch", "its links in exec/ are missing, or were changed"),
+        (None, "env/STRAY does not belong there"),
+    ],
+)
+def test_a_plan_says_what_is_damaged(host: Host, path: str | None, reason: str) -> None:
+    pod = host.pod("a", "1")
+    host.schedule(A, pod)
+    host.reconcile()
+    if path is None:
+        (host.pods / "before_install/a/env/STRAY").touch()
+    elif (host.root / path).is_dir() and not (host.root / path).is_symlink():
+        shutil.rmtree(host.root / path)
+    else:
+        (host.root / path).unlink()
+    (action,) = install.plan_scheduled(host.layout, host.store, node="node1").actions
+    assert (action.kind, action.reason) == ("repair", f"damaged: {reason}")
+
+
+def test_a_plan_says_what_an_upgrade_changes(host: Host) -> None:
+    def reason(plan: install.InstallPlan) -> str:
+        (action,) = plan.actions
+        return f"{action.kind}: {action.reason}"
+
+    host.schedule(A, host.pod("a", "1"))
+    host.reconcile()
+    for pod, expected in (
+        (host.pod("a", "2"), "another version is installed"),
+        (host.pod("a", "1", config={"level": 3}), "the same version is installed, by another manifest"),
+    ):
+        host.schedule(A, pod)
+        assert reason(install.plan_scheduled(host.layout, host.store, node="node1")) == f"upgrade: {expected}"
+    local = install.plan_present(host.layout, A, host.pod("a", "1"))
+    assert reason(local) == "upgrade: it is installed as store, not as local"
+
+
 @pytest.mark.parametrize("name", ["", "root", "root/exec", "root/pods"])
 def test_a_root_that_runs_will_refuse_is_a_warning(host: Host, name: str) -> None:
     host.schedule(A, host.pod("a", "1"))

@@ -199,7 +199,7 @@ def _is_unchanged(
     pod = wanted.manifest_for(node, home.key)
     return (
         pod is not None
-        and home.is_as_wanted(pod, ORIGIN_STORE, only_in_rollout=wanted.has_only_rollout(home.key))
+        and home.difference(pod, ORIGIN_STORE, only_in_rollout=wanted.has_only_rollout(home.key)) is None
         and exec_links.wanted_links(layout, home, pod) == links.get(home.path, {})
     )
 

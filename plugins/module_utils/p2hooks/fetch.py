@@ -60,6 +60,21 @@ def fetch(
     return found
 
 
+def obstacle(launchable: Launchable, store: Store | None) -> str | None:
+    """Return why the artifact of ``launchable`` cannot be had; None where it can, or that would take a download to see.
+
+    Raises:
+        StoreError: the store could not be read.
+    """
+    if urlsplit(launchable.location).scheme not in ("file", "store"):
+        return None
+    try:
+        next(_chunks(launchable.location, store, 0.0), None)
+    except ArtifactError as error:
+        return str(error)
+    return None
+
+
 def _chunks(location: str, store: Store | None, seconds: float) -> Iterator[bytes]:
     scheme = urlsplit(location).scheme
     if scheme == "file":

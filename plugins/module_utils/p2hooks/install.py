@@ -20,7 +20,7 @@ from .events import EVENTS
 from .extraction import extract_archive
 from .fetch import fetch
 from .hook_key import SCHEDULE_PREFIX, HookKey
-from .install_record import ORIGIN_LOCAL, ORIGIN_STORE
+from .install_record import ORIGIN_LOCAL, ORIGIN_STORE, InstallRecord
 from .layout import Layout
 from .manifest import Launchable, PodManifest
 from .pod_home import DIGEST_FILE, PodHome
@@ -51,6 +51,8 @@ class Action:
     origin: str = ORIGIN_STORE
     #: Whether it is a rollout alone that brings the hook here, or had brought it, since it is not scheduled.
     only_in_rollout: bool = False
+    #: How what is here differs from that, in a few words.
+    reason: str = ""
 
 
 @dataclass
@@ -139,7 +141,8 @@ def plan_scheduled(
     for key in gone:
         if events is None or key.event in events:
             before, only_in_rollout = PodHome(layout, key).manifest_text(), installed[key].only_in_rollout
-            result.actions.append(Action(REMOVE, key, before, only_in_rollout=only_in_rollout))
+            reason = "installed, but no longer scheduled"
+            result.actions.append(Action(REMOVE, key, before, only_in_rollout=only_in_rollout, reason=reason))
     return result
 
 
@@ -288,18 +291,27 @@ def _plan_present(
         with disk.errors_as_layout_errors(f"looking at what is installed of {home.key}"):
             record = home.record()
             if record is None:
-                kind = INSTALL
+                kind, reason = INSTALL, "not installed"
             elif record.manifest_sha != pod.sha or record.origin != origin:
-                kind = UPGRADE
-            elif home.is_as_wanted(pod, origin, only_in_rollout=only_in_rollout) and (
-                links.of(home) == exec_links.wanted_links(layout, home, pod)
-            ):
-                return
+                kind, reason = UPGRADE, _why_upgrade(record, pod, origin)
             else:
-                kind = REPAIR
-            result.actions.append(Action(kind, home.key, home.manifest_text(), pod, origin, only_in_rollout))
+                difference = home.difference(pod, origin, only_in_rollout=only_in_rollout)
+                if difference is None and links.of(home) != exec_links.wanted_links(layout, home, pod):
+                    difference = "its links in exec/ are missing, or were changed"
+                if difference is None:
+                    return
+                kind, reason = REPAIR, f"damaged: {difference}"
+            result.actions.append(Action(kind, home.key, home.manifest_text(), pod, origin, only_in_rollout, reason))
     except (ArtifactError, LayoutError) as error:
         result.errors[str(home.key)] = error
+
+
+def _why_upgrade(record: InstallRecord, pod: PodManifest, origin: str) -> str:
+    if record.versions != {launchable.id: launchable.version or "" for launchable in pod.launchables}:
+        return "another version is installed"
+    if record.manifest_sha != pod.sha:
+        return "the same version is installed, by another manifest"
+    return f"it is installed as {record.origin}, not as {origin}"
 
 
 def _carry_out(layout: Layout, action: Action, store: Store | None, max_bytes: int) -> None:

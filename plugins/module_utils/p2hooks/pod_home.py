@@ -61,15 +61,23 @@ class PodHome:
         entry_points = (os.path.join(self.install_dir(launchable), path) for path in launchable.entry_points)
         return all(os.path.exists(path) for path in entry_points)
 
-    def is_as_wanted(self, manifest: PodManifest, origin: str, *, only_in_rollout: bool = False) -> bool:
-        """Tell whether every file, directory and link here is what ``manifest`` from ``origin`` asks for."""
-        return (
-            all(self.has_artifact(launchable) for launchable in manifest.launchables)
-            and all(self._current(each.id) == self._install_link(each) for each in manifest.launchables)
-            and all(read_file(path) == content for path, content in self._files(manifest).items())
-            and read_file(self._record_path) == self._record(manifest, origin, only_in_rollout).encode()
-            and not any(self._strays(manifest))
-        )
+    def difference(self, manifest: PodManifest, origin: str, *, only_in_rollout: bool = False) -> str | None:
+        """Return what here is not what ``manifest`` from ``origin`` asks for, the first such thing; None if all is.
+
+        Raises:
+            ArtifactError: an artifact is unpacked here, but another one than the manifest names.
+        """
+        for launchable in manifest.launchables:
+            if not self.has_artifact(launchable):
+                return f"the artifact of {launchable.id} is not unpacked, or not all of it"
+            if self._current(launchable.id) != self._install_link(launchable):
+                return f"{launchable.id}/current does not lead to {self._install_link(launchable)}"
+        files = {**self._files(manifest), self._record_path: self._record(manifest, origin, only_in_rollout).encode()}
+        for path, content in files.items():
+            if read_file(path) != content:
+                return f"{os.path.relpath(path, self.path)} is missing, or was changed"
+        stray = next(self._strays(manifest), None)
+        return None if stray is None else f"{os.path.relpath(stray, self.path)} does not belong there"
 
     def begin(self, manifest: PodManifest) -> None:
         """Make the directories that unpacking needs, and clear away what a crash left half made."""

@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .. import bin2pod, bundle, install, run_command, schedule, start, strict_yaml, wanted
+from .. import bin2pod, bundle, fetch, install, run_command, schedule, start, strict_yaml, wanted
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
-from ..errors import LayoutError, shown
+from ..errors import ArtifactError, LayoutError, shown
 from ..event_hooks import hooks_of, missing_root, would_run
 from ..hook_key import HookKey
 from ..hook_options import hook_named, hook_of
@@ -19,6 +19,7 @@ from ..ids import check_id
 from ..layout import Layout
 from ..manifest import PodManifest
 from ..node_status import own_node
+from ..pod_home import PodHome
 from ..store import Store
 from ..store.options import open_store
 from . import audit, info, output, rollout
@@ -133,21 +134,12 @@ def _installed(layout: Layout) -> list[dict[str, Any]]:
     return hooks
 
 
-#: How this host differs from what is scheduled, by what installing would do about it.
-_STATES = {
-    install.INSTALL: "not installed",
-    install.UPGRADE: "another version is installed",
-    install.REPAIR: "damaged",
-    install.REMOVE: "installed, but no longer scheduled",
-}
-
-
 def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, Any]]:
     store = _store(options)
     node = own_node(options.node)
     scheduled = wanted.wanted_hooks(store, node).hooks
     plan = install.plan_scheduled(layout, store, node=node, allow_empty=True)
-    states = {action.key: _STATES[action.kind] for action in plan.actions}
+    states = {action.key: _state(layout, store, action) for action in plan.actions}
     states.update(dict.fromkeys(plan.overridden, "a local one is installed instead"))
     hooks = []
     for key in {*scheduled, *states}:
@@ -179,6 +171,19 @@ def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, An
             }
         )
     return sorted(hooks, key=lambda hook: (hook["event"] or "", hook["id"]))
+
+
+def _state(layout: Layout, store: Store, action: install.Action) -> str:
+    """Return how this host differs from what is scheduled, and why installing that cannot work, as far as it shows."""
+    home = PodHome(layout, action.key)
+    try:
+        missing = (
+            [each for each in action.manifest.launchables if not home.has_artifact(each)] if action.manifest else []
+        )
+        obstacle = next(filter(None, (fetch.obstacle(each, store) for each in missing)), None)
+    except ArtifactError as error:
+        obstacle = str(error)
+    return f"{action.reason}; cannot be installed: {obstacle}" if obstacle else action.reason
 
 
 def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
