@@ -260,9 +260,9 @@ def test_a_store_that_others_could_replace_is_refused(tmp_path: Path, mode: int)
     parent.chmod(0o755)
     put(store, **{A: b"x"})
     parent.chmod(mode)
-    for attempt in (lambda: store.read("hooks/"), lambda: store.get(A), lambda: store.wait("hooks/", 0, 0)):
+    for look in (lambda: store.read("hooks/"), lambda: store.get(A), lambda: store.wait("hooks/", 0, 0)):
         with pytest.raises(StoreError) as refused:
-            attempt()
+            look()
         assert str(refused.value) == refusal
     parent.chmod(0o1777)
     assert values(store) == {A: b"x"}
