@@ -27,7 +27,7 @@ from p2hooks.console import UsageError
 from p2hooks.hook_key import HookKey
 from p2hooks.hook_options import read_manifest
 from p2hooks.manifest import parse
-from p2hooks.rollout_record import Cohort, Limits, Rollout
+from p2hooks.rollout_record import FAILURES, Cohort, Limits, Rollout
 from p2hooks.store import ABSENT, Change
 from p2hooks.store import options as store_options
 from p2hooks.store.consul import ConsulStore
@@ -196,6 +196,25 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     assert host.done("rollout show").startswith(f"{EVENT}/greet: started by alice at ")
     (under_way,) = json.loads(host.done("rollout show --json"))["rollouts"]
     assert (under_way["id"], under_way["started_by"], under_way["converged"]) == ("greet", "alice", [])
+
+    pod = read_manifest(manifest)
+    shown = host.done("rollout show").splitlines()
+    assert shown[1:4] == [
+        f"  version {(pod.launchables[0].version or '')[:12]}, manifest {pod.sha[:12]}",
+        "  for web1 and 100%: hosts 2",
+        f"  limits: failed_hosts 0, failed_runs 0, outcomes {','.join(FAILURES)}, watch_for 60.0",
+    ]
+    assert shown[4].startswith("  0 converged, 2 waiting, ")
+    assert shown[-1] == "  to be watched once all have it"
+    hook = {"manifest_sha": pod.sha, "scheduled_sha": pod.sha}
+    for node, second in (("web1", 30), ("web2", 10)):  # the last one has had it for 10 s
+        since = moment(time.time() - second)
+        document = {f"{EVENT}/greet": {**hook, "installed": since}}
+        fleet.write(node, fleet.document(node, document, at=time.time()))
+    assert re.fullmatch("  to be watched for [0-9]+ s more", host.done("rollout show").splitlines()[-1])
+    (under_way,) = json.loads(host.done("rollout show --json"))["rollouts"]
+    assert 0 < under_way["watch_left"] <= 60
+    assert list(under_way["versions"]) == ["greet"]
 
     promoted = host.done(f"rollout promote greet --event {EVENT} --diff")
     assert promoted.startswith(f"promoted {EVENT}/greet\n--- hooks-rollout/{EVENT}/greet\n")

@@ -40,8 +40,7 @@ def versions(by_launchable: Mapping[str, str]) -> str:
     """Return the versions of a hook's launchables; of digests, as bin2pod makes them, the first digits."""
     parts = []
     for launchable, version in sorted(by_launchable.items()):
-        short = abbreviated(version)
-        parts.append(f"{launchable}={short}" if len(by_launchable) > 1 else short)
+        parts.append(f"{launchable}={abbreviated(version)}" if len(by_launchable) > 1 else abbreviated(version))
     return " ".join(parts)
 
 

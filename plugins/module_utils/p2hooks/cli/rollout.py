@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from typing import Any
 
-from ..console import ERROR, Answer, printable, tell
+from ..console import ERROR, Answer, abbreviated, printable, tell
 from ..fleet import read_fleet
 from ..hook_key import HookKey
 from ..hook_options import hook_named
 from ..rollout_judge import Verdict, judge
 from ..rollout_options import DEFAULTS, Steered, described, shown_verdict, steer
+from ..rollout_record import Rollout
 from ..store.options import open_store
 from ..wanted import rollouts_under_way
 from . import output
@@ -71,15 +73,38 @@ def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answ
 def _show(options: argparse.Namespace) -> Answer:
     store = open_store(vars(options), create=True)
     rollouts, errors = rollouts_under_way(store)
-    fleet = read_fleet(store)
+    fleet, now = read_fleet(store), time.time()
     data: list[dict[str, Any]] = []
     lines = []
     for rollout in rollouts.values():
-        verdict = judge(rollout, fleet, time.time())
-        data.append({**described(rollout), **shown_verdict(verdict)})
-        by = f"started by {rollout.started_by} at {rollout.started}"
-        lines += [printable(f"{rollout.key}: {by}"), *(f"  {line}" for line in _lines(verdict))]
+        verdict = judge(rollout, fleet, now)
+        watch_left = verdict.watch_left(rollout.limits, now, allow_away=False)
+        versions = {each.id: each.version or "" for each in rollout.manifest.launchables}
+        data.append({**described(rollout), **shown_verdict(verdict), "versions": versions, "watch_left": watch_left})
+        lines.append(printable(f"{rollout.key}: started by {rollout.started_by} at {rollout.started}"))
+        what = [*_facts(rollout, verdict, output.versions(versions)), *_lines(verdict), _watched(verdict, watch_left)]
+        lines += [printable(f"  {line}") for line in what]
     return Answer({"rollouts": data}, lines or ["no rollout is under way"], warnings=[*map(str, errors.values())])
+
+
+def _facts(rollout: Rollout, verdict: Verdict, versions: str) -> list[str]:
+    """Return which version it is, for whom, and under which limits."""
+    cohort, hosts = rollout.cohort, len({*verdict.converged, *verdict.waiting, *verdict.away, *verdict.failed})
+    who = [*([", ".join(cohort.nodes)] if cohort.nodes else []), *([f"{cohort.percent:g}%"] if cohort.percent else [])]
+    limits = {**dataclasses.asdict(rollout.limits), "outcomes": ",".join(rollout.limits.outcomes)}
+    return [
+        f"version {versions or 'unknown'}, manifest {abbreviated(rollout.manifest.sha)}",
+        f"for {' and '.join(who) or 'nobody'}: hosts {hosts}",
+        "limits: " + ", ".join(f"{name} {value}" for name, value in limits.items()),
+    ]
+
+
+def _watched(verdict: Verdict, watch_left: float | None) -> str:
+    if verdict.broken:
+        return f"its limits are broken: {verdict.broken}"
+    if watch_left is None:
+        return "to be watched once all have it"
+    return f"to be watched for {watch_left:.0f} s more" if watch_left else "was watched long enough"
 
 
 def _lines(verdict: Verdict) -> list[str]:
