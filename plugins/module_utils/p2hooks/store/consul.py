@@ -103,7 +103,7 @@ class ConsulStore(Store):
     def make_folder(self, prefix: str) -> None:
         """See :meth:`Store.make_folder`.
 
-        Where there is no key under a prefix, Consul answers a query that waits for one at each change of any key. So
+        Where there is no key under a prefix, Consul answers a query that waits for one when other keys change. So
         there is to be one: what its web interface calls a folder, which :meth:`read` and :meth:`wait` leave out.
         """
         dummy, item = self._decoded(lambda: self._kv.get(prefix))
