@@ -42,8 +42,26 @@ def test_a_rollout_comes_at_once_and_goes_at_once(listening: Listening) -> None:
     assert reported["manifest_sha"] == reported["scheduled_sha"]
     shutil.rmtree(listening.host.artifacts)
     listening.later(5, lambda: listening.end_rollout("a"))
-    assert listening.run(5) == ["upgraded before_install/a 1"]
+    assert listening.run(5) == ["returned before_install/a to 1"]
     assert versions(listening) == ["a 1"]
+    listening.run(1)
+    assert listening.shown.endswith("last change: returned before_install/a to 1")
+
+
+def test_a_version_that_is_tried_again_is_no_return_but_one_that_is_put_back_is(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.run(1)
+    for change, line in (
+        (lambda: listening.roll_out("a", "2", "node1"), "upgraded before_install/a 2"),
+        (lambda: listening.end_rollout("a"), "returned before_install/a to 1"),
+        (lambda: listening.roll_out("a", "2", "node1"), "upgraded before_install/a 2"),
+        (lambda: listening.end_rollout("a"), "returned before_install/a to 1"),
+        (lambda: listening.schedule("a", "3"), "upgraded before_install/a 3"),
+        (lambda: listening.schedule("a"), "returned before_install/a to 1"),
+        (lambda: listening.schedule("a", config={"level": 2}), "upgraded before_install/a 1"),
+    ):
+        listening.later(1, change)
+        assert listening.run(2) == [line]
 
 
 def test_a_rollout_to_others_changes_nothing(listening: Listening) -> None:
@@ -163,7 +181,7 @@ def test_lost_data_puts_a_host_back_to_what_is_scheduled_and_removes_nothing(lis
     listening.run(1)
     listening.end_rollout("a")
     listening.store.indexes[ROLLOUT_PREFIX] = 1
-    assert listening.run(301) == ["upgraded before_install/a 1"]
+    assert listening.run(301) == ["upgraded before_install/a 1"]  # which it never had
 
 
 def test_a_record_that_cannot_be_read_is_told_and_reported_for_its_hook(listening: Listening) -> None:

@@ -24,6 +24,7 @@ from .hook_key import SCHEDULE_PREFIX, HookKey
 from .install import InstallPlan
 from .layout import Layout
 from .node_status import NodeStatus
+from .pod_home import PodHome
 from .rollout_record import ROLLOUT_PREFIX
 from .sd_notify import ERROR, INFO, NOTICE, WARNING
 from .store.base import Snapshot, Store
@@ -271,11 +272,14 @@ class Listener:
             self._error = "; ".join(filter(None, (self._drop_doubtful_removals(plan), plan.unsafe_root))) or None
             if plan.actions:
                 self._show(f"installing from {store.name}: {', '.join(str(action.key) for action in plan.actions)}")
+            returns = {action.key for action in plan.actions if self._is_return(action, plan)}
             done, errors = install.apply(layout, plan, store, max_unpacked_bytes=self._settings.max_unpacked_bytes)
             self._installed = len(install.installed_hooks(layout))
         for action in done:
             versions = [each.version or "" for each in action.manifest.launchables] if action.manifest else []
-            self._last_change = " ".join([_DONE[action.kind], str(action.key), *versions])
+            is_return = action.key in returns
+            words = ["returned", str(action.key), "to"] if is_return else [_DONE[action.kind], str(action.key)]
+            self._last_change = " ".join([*words, *versions])
             self._log(INFO, self._last_change)
         before = {name: str(error) for name, error in self._errors.items()}
         for name, error in errors.items():
@@ -288,6 +292,12 @@ class Listener:
         self._errors, self._scheduled, self._in_rollout = errors, plan.scheduled, plan.in_rollout
         self._look_at = min(self._look_at, self._clock() + _LOOK_EVERY) if plan.in_rollout else _NEVER
         return done
+
+    def _is_return(self, action: install.Action, plan: InstallPlan) -> bool:
+        """Tell whether what is called an upgrade puts back the version before: a rollout, or a rollback, did that."""
+        is_upgrade = action.kind == install.UPGRADE and action.key not in plan.in_rollout
+        home = PodHome(self._settings.layout, action.key)
+        return is_upgrade and action.manifest is not None and home.is_return(action.manifest)
 
     def _drop_doubtful_removals(self, plan: InstallPlan) -> str | None:
         """Take removals out of ``plan`` unless it is certain that they are wanted; return why it is not."""

@@ -61,6 +61,12 @@ class PodHome:
         entry_points = (os.path.join(self.install_dir(launchable), path) for path in launchable.entry_points)
         return all(os.path.exists(path) for path in entry_points)
 
+    def is_return(self, manifest: PodManifest) -> bool:
+        """Tell whether ``manifest`` puts back what was current before, for some launchable, and nothing that is new."""
+        links = [(each.id, self._install_link(each)) for each in manifest.launchables]
+        others = [(name, link) for name, link in links if link != self._current(name)]
+        return bool(others) and all(link == self._current(name, "last") for name, link in others)
+
     def difference(self, manifest: PodManifest, origin: str, *, only_in_rollout: bool = False) -> str | None:
         """Return what here is not what ``manifest`` from ``origin`` asks for, the first such thing; None if all is.
 

@@ -309,8 +309,9 @@ def test_a_rollout_comes_and_goes_within_a_second_and_its_failure_is_reported_as
         service.says("removed before_install/b")
         done = [" ".join(line.split()[1:3]) for line in service.lines if "before_install/" in line]
         a, b = "before_install/a", "before_install/b"
-        upgrades = [f"upgraded {a}"] * 3  # there, back, and the next one, which then was promoted
-        assert done == [f"installed {a}", *upgrades, f"installed {b}", f"removed {b}"]
+        there_and_back = [f"upgraded {a}", f"returned {a}"]
+        promoted = f"upgraded {a}"
+        assert done == [f"installed {a}", *there_and_back, promoted, f"installed {b}", f"removed {b}"]
 
 
 def test_a_token_that_may_not_read_rollouts_leaves_the_host_on_what_is_scheduled(
