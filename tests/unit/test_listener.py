@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from p2hooks import install
 from p2hooks.errors import LayoutError, StoreDenied, StoreUnavailable
 from p2hooks.hook_key import SCHEDULE_PREFIX
 from p2hooks.sd_notify import ERROR, INFO, NOTICE, WARNING
-from p2hooks.store import Snapshot
+from p2hooks.store import Change, Snapshot
 from p2hooks.store.watch import DOUBT_FOR
 from support_host import typed
 from support_listen import Listening, ScriptedStore
@@ -451,6 +452,52 @@ def test_what_ran_is_reported_though_the_first_try_failed(listening: Listening) 
     listening.store.commit_errors = [AWAY]
     listening.run(60)
     assert listening.report()["hooks"]["before_install/a"]["outcomes"] == {"succeeded": 1}
+
+
+def another_report(listening: Listening, seconds: float) -> None:
+    """Have another host report by the same name, so long after this one."""
+    report = listening.report()
+    moment = datetime.fromisoformat(report["reported"].replace("Z", "+00:00")) + timedelta(seconds=seconds)
+    other = {**report, "hooks": {}, "reported": moment.isoformat().replace("+00:00", "Z")}
+    listening.store.put("hooks-status/node1", json.dumps(other).encode())
+
+
+def test_two_hosts_of_one_name_are_told_once(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.run(20)
+    another_report(listening, 5)
+    (line,) = listening.run(1300)
+    assert line == (
+        "the store: another listener reports as node1 as well, and each overwrites what the other has said; "
+        "give each host a name of its own (node)"
+    )
+    another_report(listening, 5)
+    assert listening.run(1300) == []
+
+
+def test_a_report_of_before_that_was_put_back_is_no_other_host(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.run(20)
+    another_report(listening, -5)
+    assert listening.run(1300) == []
+
+
+def test_a_report_without_an_answer_is_no_other_host(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.run(20)
+    commit = listening.store.commit
+
+    def unanswered(changes: Sequence[Change]) -> None:
+        listening.store.commit = commit  # type: ignore[method-assign]
+        commit(changes)
+        raise StoreUnavailable("the store gave no complete answer")
+
+    listening.store.commit = unanswered  # type: ignore[method-assign]
+    listening.schedule("b")
+    lines = listening.run(1300)
+    assert lines[0] == "installed before_install/b 1"
+    assert lines[1].startswith("the store gave no complete answer; this host's report is outdated")
+    assert lines[2:] == ["this host's report is up to date again"]
 
 
 def test_something_else_in_the_place_of_the_report_is_replaced(listening: Listening) -> None:

@@ -340,6 +340,13 @@ class Listener:
             self._say("report", WARNING, f"{error}; this host's report is outdated until that works")
             return
         self._report_retries.reset()
+        if self._node_status.is_shared:
+            self._say(
+                "node",
+                WARNING,
+                f"{self._settings.store.name}: another listener reports as {self._settings.node} as well, and each "
+                "overwrites what the other has said; give each host a name of its own (node)",
+            )
         if self._said.pop("report", None):
             self._log(NOTICE, "this host's report is up to date again")
 

@@ -80,6 +80,11 @@ class NodeStatus:
         self._valid_for = valid_for
         self._random = random
         self._written: dict[str, Any] | None = None
+        #: What may be in the store if nobody else has written there since this did; and when this did.
+        self._own: list[bytes] = []
+        self._own_moment = 0.0
+        #: Whether somebody else has written the report of the same host meanwhile, as far as was seen.
+        self.is_shared = False
         #: The hooks whose outcomes are counted, by how they are called.
         self._counted: dict[str, Counted] = {}
         self._has_news = False
@@ -131,12 +136,17 @@ class NodeStatus:
             return False
         entry = self._store.get(self._key)
         found, reported = _decoded(entry.value) if entry else (None, 0.0)
+        # An older one is one that was put back with a backup of the store.
+        self.is_shared = bool(entry and self._own and entry.value not in self._own and reported >= self._own_moment)
         # A quarter to a half of its time after it was written, a report is renewed.
         renew_at = reported + self._valid_for * (1 + self._random()) / 4
         is_new = content != found or not reported <= now < renew_at
         if is_new:
-            value = json.dumps({**content, "reported": moment(now)}, sort_keys=True, separators=(",", ":"))
-            self._store.commit([Change(self._key, value.encode(), entry.index if entry else ABSENT)])
+            text = json.dumps({**content, "reported": moment(now)}, sort_keys=True, separators=(",", ":"))
+            value = text.encode()
+            self._own = [*([entry.value] if entry else []), value]  # without an answer, it is one of these
+            self._store.commit([Change(self._key, value, entry.index if entry else ABSENT)])
+            self._own, self._own_moment = [value], now
             renew_at = now + self._valid_for * (1 + self._random()) / 4
         self._written, self._renew_at, self._has_news = content, renew_at, False
         return is_new
