@@ -190,6 +190,19 @@ def test_a_log_is_rotated_when_it_is_a_day_old_and_goes_when_it_is_three_days_ol
     assert os.listdir(tmp_path) == []
 
 
+def test_a_log_that_somebody_else_rotates_is_left_to_them_but_not_what_it_was_rotated_to(
+    tmp_path: Path, oldest: str
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    for name in (log.name, f"{log.name}.1", f"{log.name}.2.gz"):
+        (tmp_path / name).write_bytes(encode(record(start=days_ago(9))))
+        os.utime(tmp_path / name, (0, 0))
+    removed = [f"{log}.1", f"{log}.2.gz"]
+    assert prune_log(str(log), oldest, rotate=False, check=True) == PrunedLog(False, removed)
+    assert prune_log(str(log), oldest, rotate=False) == PrunedLog(False, removed)
+    assert os.listdir(tmp_path) == [log.name]
+
+
 def test_a_log_that_nothing_was_written_to_for_long_goes_at_once(tmp_path: Path, oldest: str) -> None:
     log = tmp_path / "audit.jsonl"
     log.write_bytes(encode(record(start=days_ago(9))))

@@ -766,6 +766,7 @@ def test_the_audit_forgets_what_is_old_where_it_is_asked_to(host: Host) -> None:
     assert host.done("audit-prune --older-than 0s --audit-database audit.db --vacuum") == line
     assert host.audit.exists()
     assert len(host.call("audit --json").data["records"]) == 1
+    assert host.done("audit-prune --older-than 0s --no-rotate") == "nothing to remove\n"
     rotated, removed = host.done("audit-prune --older-than 0s").splitlines()
     assert rotated == f"rotated {host.audit}"
     assert removed.startswith(f"removed {host.audit}-2")

@@ -97,13 +97,14 @@ def shrink_database(path: str) -> int:
         return max(0, before - _pages(connection)) * size
 
 
-def prune_log(path: str, oldest: str, *, check: bool = False) -> PrunedLog:
+def prune_log(path: str, oldest: str, *, rotate: bool = True, check: bool = False) -> PrunedLog:
     """Remove rotated files that nothing was written to since ``oldest``, and rotate a log that is a day old.
 
     So records go a file at a time, at most a day late, and runs that write meanwhile lose none.
 
     Args:
         oldest: a moment as :func:`.reading.moment` returns it.
+        rotate: whether to rotate the log itself, or leave that to somebody else.
         check: only tell what would be done.
 
     Raises:
@@ -113,7 +114,7 @@ def prune_log(path: str, oldest: str, *, check: bool = False) -> PrunedLog:
     removed = []
     now = datetime.now(timezone.utc)
     try:
-        is_due = _begins_before(path, max(oldest, moment(_ROTATE_AFTER, now)))
+        is_due = rotate and _begins_before(path, max(oldest, moment(_ROTATE_AFTER, now)))
         if is_due and not check:
             os.rename(path, f"{path}-{now:%Y%m%dT%H%M%S}")
         for file in rotated(path) + [path] * (is_due and check):

@@ -77,7 +77,7 @@ def prune(options: argparse.Namespace) -> Answer:
     oldest = reading.moment(options.older_than, now)
     if oldest > reading.moment("0s", now):
         raise AuditError(f"older_than is {oldest}, which is in the future; give a moment that has passed, or an age")
-    rotated, files = pruning.prune_log(log, oldest, check=options.check) if log else (False, [])
+    rotated, files = pruning.prune_log(log, oldest, rotate=options.rotate, check=options.check) if log else (False, [])
     records = pruning.prune_database(database, oldest, check=options.check) if database else 0
     freed = pruning.shrink_database(database) if database and options.vacuum and not options.check else 0
     data = {

@@ -355,6 +355,10 @@ def _audit_prune_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vacuum", action="store_true", help="give the room that is free in the database back to the file system"
     )
+    parser.add_argument(
+        "--no-rotate", dest="rotate", action="store_false",
+        help="leave the log itself to logrotate, and remove only files that it was rotated to",
+    )  # fmt: skip
     add_check(parser, diff=False)
     add_audit(parser)
 

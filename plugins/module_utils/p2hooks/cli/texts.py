@@ -231,7 +231,7 @@ Remove what is older than three days from the audit log or its database, or both
 from those that are named, or, where none is, from those of the configuration.
 
 A log is rotated when it begins with a record that is a day old, and goes as a
-whole. Do not name the log where logrotate looks after it. Runs may go on.
+whole. Where logrotate rotates it, add --no-rotate. Runs may go on.
 """,
         """\
 examples:
