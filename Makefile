@@ -60,7 +60,8 @@ faults: venv ## Disturb installations at every change to the disk, and run hooks
 	. .ci/env; python -m pytest tests/faults
 
 .PHONY: molecule
-molecule: setup ## Run the roles and modules on containers with systemd
+molecule: export P2_DEBIAN = $(DEBIAN)
+molecule: setup ## Run the roles and modules on containers with systemd; with DEBIAN=bullseye, on that release
 	. .ci/env; molecule test --all
 
 .PHONY: bench
