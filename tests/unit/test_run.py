@@ -23,7 +23,7 @@ from typing import Any
 
 import p2hooks
 import pytest
-from p2hooks import process_tree
+from p2hooks import event_hooks, process_tree
 from p2hooks.audit import Audit
 from p2hooks.errors import HookError, ManifestError
 from p2hooks.event_hooks import would_run
@@ -159,9 +159,22 @@ def test_directories_and_dotfiles_are_no_hooks(host: Host) -> None:
 
 
 def test_where_no_hooks_are_set_up_nothing_runs(host: Host) -> None:
+    Path(host.layout.root).mkdir()
     report = host.run()
     assert (report.hooks, report.warnings, report.required_failures) == ([], [], [])
     assert not host.audit.exists()
+
+
+def test_a_root_that_does_not_exist_is_a_warning_unless_it_is_the_default(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = host.run(required=["a"])
+    assert report.warnings == [
+        f"root {host.layout.root} does not exist, so there are no hooks; correct it, or install hooks there"
+    ]
+    assert report.required_failures == ["required hook 'a' is missing: install it, or take it out of required"]
+    monkeypatch.setattr(event_hooks, "DEFAULT_ROOT", host.layout.root)
+    assert host.run().warnings == []
 
 
 def test_an_event_that_does_not_exist_is_refused(host: Host) -> None:
