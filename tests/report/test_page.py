@@ -283,7 +283,7 @@ def test_rollouts_are_shown_with_how_they_are_doing(browser: Browser, pages: dic
     assert "before_launch/drain" in drain
     assert "Started by alice@admin.example.com, 2026-01-31 10:20, last widened 2026-01-31 14:40" in drain
     assert re.search(r"converged [0-9]+\s+waiting 1\s+of [0-9]+ hosts", drain)
-    assert re.search(r"waiting it does not have it yet 1 host:\s+node2.example.com", drain)
+    assert re.search(r"waiting it does not have it yet, by its report of 180 s ago 1 host:\s+node2.example.com", drain)
     assert "No rollout" not in text
     widths = browser.ask(
         "return [...document.querySelector('.rollout .bar').children].map(e => Number(e.getAttribute('width')))"

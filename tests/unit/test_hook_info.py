@@ -74,7 +74,7 @@ def test_a_rollout_is_told_with_how_it_is_doing_on_its_cohort(host: Host) -> Non
     broken = progress.pop("broken")
     assert progress == {
         "hosts": {"converged": 1, "waiting": 2, "away": 1, "failed": 1},
-        "waiting": dict.fromkeys(("slow1", "slow2"), "it does not have it yet"),
+        "waiting": dict.fromkeys(("slow1", "slow2"), "it does not have it yet, by its report of 0 s ago"),
         "away": {"silent": "it has no report in the store"},
         "failed_nodes": {"full": "could not be installed: no space"},
         "outcomes": {"succeeded": 2},

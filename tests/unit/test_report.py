@@ -15,6 +15,7 @@ from p2hooks.audit.counting import Tally
 from p2hooks.audit.reading import summarise
 from p2hooks.hook_info import Question, of_fleet
 from p2hooks.host_audit import decode_audit
+from p2hooks.node_status import moment
 from p2hooks.report import aggregate, failures
 from p2hooks.report.failures import tail
 from support_audit import record
@@ -280,7 +281,18 @@ def test_rollouts_are_told_with_how_they_are_doing_the_broken_ones_first(store: 
     assert [(each["standing"], each["why"], each["hosts"]["shown"]) for each in broken["reasons"]["shown"]] == [
         ("failed", "could not be installed: no room", ["sick"]),
         ("away", "it has no report in the store", ["none"]),
-        ("waiting", "it does not have it yet", ["slow1", "slow2"]),
+        ("waiting", "it does not have it yet, by its report of 0 s ago", ["slow1", "slow2"]),
+    ]
+
+
+def test_hosts_that_wait_are_one_however_old_their_reports_are(store: Host) -> None:
+    nodes = [f"node{number}" for number in range(20)]
+    roll_out(store, A, store.pod("a", "1"), *nodes)
+    for number, node in enumerate(nodes):
+        report(store, node, {}, reported=moment(REPORTED - number))
+    (rollout,) = numbers({}, store)["rollouts"]["shown"]
+    assert [(each["why"], each["count"]) for each in rollout["reasons"]["shown"]] == [
+        ("it does not have it yet, by its report of up to 19 s ago", 20)
     ]
 
 

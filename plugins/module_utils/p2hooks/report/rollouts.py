@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,9 @@ MAX_REASONS = 8
 
 #: How hosts of a cohort stand, the worst first, and what has the reasons for that.
 _STANDINGS = {"failed": "failed_nodes", "away": "away", "waiting": "waiting"}
+
+#: How old a report is, in the words of rollout_judge.py.
+_AGE = re.compile(r"([0-9]+) s ago")
 
 
 def rollouts_of(fleet: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -54,10 +58,23 @@ def _rollout(hook: Mapping[str, Any], rollout: Mapping[str, Any]) -> dict[str, A
 
 
 def _reasons(progress: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield why hosts do not have it, or failed; hosts of which the same is said are one."""
+    """Yield why hosts do not have it, or failed; hosts of which the same is said, but for an age, are one."""
     for standing, name in _STANDINGS.items():
-        hosts: dict[str, list[str]] = defaultdict(list)
+        hosts: dict[str, dict[str, str]] = defaultdict(dict)
         for node, why in progress.get(name, {}).items():
-            hosts[text(why)].append(node)
-        for why, nodes in sorted(hosts.items(), key=lambda item: -len(item[1])):
-            yield {"standing": standing, "why": why, "count": len(nodes), "hosts": host_names(nodes)}
+            hosts[_AGE.sub("s ago", why)][node] = why
+        for found in sorted(hosts.values(), key=len, reverse=True):
+            yield {
+                "standing": standing,
+                "why": text(_said_of_all(list(found.values()))),
+                "count": len(found),
+                "hosts": host_names(found),
+            }
+
+
+def _said_of_all(reasons: list[str]) -> str:
+    """Return what reasons say that differ in ages alone: the greatest ones."""
+    if len(set(reasons)) == 1:
+        return reasons[0]
+    greatest = iter([max(ages, key=lambda age: (len(age), age)) for ages in zip(*map(_AGE.findall, reasons))])
+    return _AGE.sub(lambda dummy: f"up to {next(greatest)} s ago", reasons[0])
