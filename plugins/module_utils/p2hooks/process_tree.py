@@ -20,6 +20,7 @@ from time import monotonic, sleep
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
@@ -32,6 +33,9 @@ _CHILDREN_FILE = "/proc/{pid}/task/{thread}/children"
 
 #: Whether the kernel has such lists; empty until that was looked at.
 _has_lists: list[bool] = []
+
+#: What :func:`_int_and_prctl` has returned.
+_made: list[tuple[Any, int]] = []
 
 
 class Spared:
@@ -87,20 +91,33 @@ def _prctl(option: int, argument: int | None = None) -> int | None:
         argument: what to set; where it is None, the value is asked for.
     """
     try:
+        import _ctypes
+
+        int_type, function = _int_and_prctl()
+        value = int_type(argument or 0)
+        second = _ctypes.byref(value) if argument is None else argument
+        if _ctypes.call_function(function, (option, second, 0, 0, 0)) != 0:
+            return None
+    except (ImportError, AttributeError, OSError):
+        return None
+    return int(value.value)
+
+
+def _int_and_prctl() -> tuple[Any, int]:
+    """Return the type int of C, and the address of prctl(2); a run asks for them several times, and makes them once.
+
+    Raises:
+        ImportError, AttributeError, OSError: this Python cannot call the C library.
+    """
+    if not _made:
         # What ctypes itself is made of; importing all of that would cost every run of hooks two milliseconds.
         import _ctypes
 
         class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
             _type_ = "i"
 
-        value = Int(argument or 0)
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
-        second = _ctypes.byref(value) if argument is None else argument
-        if _ctypes.call_function(prctl, (option, second, 0, 0, 0)) != 0:
-            return None
-    except (ImportError, AttributeError, OSError):
-        return None
-    return int(value.value)
+        _made.append((Int, _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")))  # type: ignore[arg-type]
+    return _made[0]
 
 
 def obstacle() -> str | None:
