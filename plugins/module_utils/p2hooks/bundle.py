@@ -8,7 +8,6 @@ its file below the package, when that was last changed in ns, its size in bytes,
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import compileall
@@ -57,9 +56,29 @@ def _bundled(package: str, name: str) -> tuple[str, str, int, int, CodeType]:
 
 
 def _compiled(source: bytes, path: str) -> CodeType:
-    """Compile a module without its docstrings, and without the import of ``__future__``, which has done its work."""
-    tree = ast.parse(source)
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
-    flags = __future__.annotations.compiler_flag
-    code: CodeType = compile(tree, path, "exec", flags=flags, dont_inherit=True, optimize=2)
+    """Compile a module without what costs a run time to load, and does nothing in it: docstrings and annotations."""
+    tree = _WithoutAnnotations().visit(ast.parse(source))
+    code: CodeType = compile(tree, path, "exec", dont_inherit=True, optimize=2)
     return code
+
+
+class _WithoutAnnotations(ast.NodeTransformer):
+    """Takes annotations out of a module, and the import of ``__future__`` that keeps Python from executing them."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if node.module == "__future__" else node
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        """Leave the assignment alone; what only declares a name becomes nothing."""
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
