@@ -19,18 +19,20 @@ from p2hooks.bundle import BUNDLED
 ENGINE = Path(p2hooks.__file__).parent
 COMMAND = ENGINE.parents[2] / "bin" / "p2-hook"
 
-#: Calls p2-hook, and tells which modules were found in files, as importing does, and which were loaded in all.
+#: Calls p2-hook, and tells which modules of the engine were found in files, as importing does, and which were loaded in
+#: all; and whether os was.
 SPY = """
-import os, sys
+import posix, sys
 sys.argv = ["p2-hook", *sys.argv[2:]]
-sys.path.insert(0, os.environ["ENGINE"])
+sys.path.insert(0, posix.environ[b"ENGINE"].decode())
 from p2hooks import start
 def tell(code):
-    modules = {name: module for name, module in sys.modules.items() if name.startswith("p2hooks.")}
-    print(code, *sorted(f"{name[8:]}={'file' if module.__spec__ else 'bundle'}" for name, module in modules.items()))
+    modules = {name[8:]: module for name, module in sys.modules.items() if name.startswith("p2hooks.")}
+    modules.update({name: module for name, module in sys.modules.items() if name == "os"})
+    print(code, *sorted(f"{name}={'file' if module.__spec__ else 'bundle'}" for name, module in modules.items()))
     sys.stdout.flush()
     exit_(code)
-exit_, os._exit = os._exit, tell
+exit_, posix._exit = posix._exit, tell
 start.main()
 """
 
@@ -60,7 +62,7 @@ class Installed:
         return bool(json.loads(done.stdout)["changed"])
 
     def modules_of_a_run(self) -> dict[str, str]:
-        """Run the hooks of an event; return the module names of the engine that it loaded, and where from."""
+        """Run the hooks of an event; return the module names of the engine, and os, if loaded, and where from."""
         arguments = ["run", "before_install", "hello", "--root", str(self.path / "root")]
         arguments += ["--audit-log", str(self.path / "audit.jsonl")]
         command = [sys.executable, "-IS", "-c", SPY, "p2-hook", *arguments]
@@ -89,7 +91,7 @@ def test_a_run_imports_nothing_but_the_bundle(installed: Installed) -> None:
 
 def test_without_a_bundle_it_imports_the_same_modules(installed: Installed) -> None:
     loaded = installed.modules_of_a_run()
-    assert set(loaded) == {"start", *BUNDLED}
+    assert set(loaded) == {"os", "start", *BUNDLED} - {"lean_os"}
     assert set(loaded.values()) == {"file"}
 
 

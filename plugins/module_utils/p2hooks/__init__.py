@@ -12,7 +12,7 @@ disk and wire             layout, configuration, files, disk, engine_home, envdi
                           exec_links, archive, gzip_stream, tar_stream, extraction, fetch, store, hook_options,
                           hooked_pod, vetting, event_hooks, process, process_tree, runner, audit, sd_notify
 use cases                 bin2pod, schedule, install (plan, then apply), run, node_status, listener
-the command p2-hook       start, bundle, console, run_command, cli
+the command p2-hook       start, lean_os, bundle, console, run_command, cli
 ========================  =====================================================================
 """
 

@@ -18,9 +18,9 @@ from types import CodeType
 from . import disk, start
 from .errors import LayoutError
 
-#: The modules that ``p2-hook run`` needs, each behind those that it imports.
+#: The modules that ``p2-hook run`` needs, each behind those that it imports; first what they get as ``os``.
 BUNDLED = (
-    "errors", "events", "ids", "layout", "vetting", "files", "configuration", "outcomes", "time_limits",
+    "lean_os", "errors", "events", "ids", "layout", "vetting", "files", "configuration", "outcomes", "time_limits",
     "audit.json_lines", "audit.running", "audit", "console", "envdir", "hooked_pod", "install_record", "process_tree",
     "event_hooks", "process", "runner", "run", "run_command",
 )  # fmt: skip

@@ -9,7 +9,7 @@ needs, that takes longer than executing them. So ``p2-hook compile`` writes them
 """
 
 import gc
-import os
+import posix  # not os: see lean_os
 import sys
 
 TYPE_CHECKING = False
@@ -39,15 +39,19 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
         if arguments[:1] == ["run"]:
-            os.write(
+            posix.write(
                 2, b"p2-hook: interrupted; the run goes on without you, and 'p2-hook audit' will show what it did\n"
             )
-    os._exit(code)  # everything has been written, and taking the interpreter down costs time
+    posix._exit(code)  # everything has been written, and taking the interpreter down costs time
 
 
 def bundle_path() -> str:
     """Return where the bundle is for the Python that this runs on."""
-    return f"{os.path.dirname(__file__)}/__pycache__/run.{sys.implementation.cache_tag}.bundle"
+    return f"{_package()}/__pycache__/run.{sys.implementation.cache_tag}.bundle"
+
+
+def _package() -> str:
+    return __file__.rpartition("/")[0]
 
 
 def magic() -> bytes:
@@ -61,14 +65,14 @@ def read_bundle() -> "list[Any] | None":
     """Return the modules of the bundle, see :mod:`.bundle`, if it is of this Python and of these sources; else None."""
     import marshal
 
-    package = os.path.dirname(__file__)
+    package = _package()
     try:
         with open(bundle_path(), "rb", buffering=0) as file:
             if file.read(MAGIC_BYTES) != magic().ljust(MAGIC_BYTES):
                 return None
             modules = marshal.loads(file.read())  # noqa: S302 (written beside the engine, by who installed that)
         for dummy, path, changed, size, *dummy in modules:
-            status = os.stat(f"{package}/{path}")
+            status = posix.stat(f"{package}/{path}")
             if (status.st_mtime_ns, status.st_size) != (changed, size):
                 return None
     except (OSError, ValueError, EOFError, TypeError):
@@ -84,10 +88,14 @@ def load_bundle() -> None:
         module = sys.modules[name] = type(sys)(name)
         module.__file__ = f"{package}/{path}"
         if path.endswith("__init__.py"):
-            module.__path__ = [os.path.dirname(module.__file__)]
+            module.__path__ = [module.__file__.rpartition("/")[0]]
+    lean_os = sys.modules[f"{__package__}.lean_os"]
+    sys.modules.setdefault("os", lean_os)
     for name, *dummy, code in modules:
         module = sys.modules[name]
         parent, dummy, child = name.rpartition(".")
         module.__package__ = name if hasattr(module, "__path__") else parent
         setattr(sys.modules[parent], child, module)
         exec(code, module.__dict__)  # noqa: S102 (as importing them does)
+    if sys.modules["os"] is lean_os:
+        del sys.modules["os"]  # whoever is imported from now on gets os itself
