@@ -8,7 +8,6 @@ Running hooks goes through here, so this module imports next to nothing.
 
 from __future__ import annotations
 
-import errno
 import os
 
 TYPE_CHECKING = False
@@ -49,6 +48,8 @@ def read_own_file(path: str, check: Callable[[str, os.stat_result], None] | None
         finally:
             os.close(descriptor)
     except OSError as error:
+        import errno  # not on the way of running hooks
+
         error.filename = path
         if error.errno == errno.ELOOP:
             error.strerror = "a link, where only a file is safe"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import _signal
-import errno
 import os
 import select
 from time import monotonic
@@ -142,9 +141,11 @@ def _check_kernel() -> None:
     """See whether a process can be watched before there is one: pidfd_open(2) came with Linux 5.3."""
     try:
         os.close(os.pidfd_open(os.getpid()))
-    except AttributeError:
-        raise OSError(errno.ENOSYS, "watching hooks needs a Python that was built for Linux 5.3 or newer") from None
-    except OSError as error:
+    except (AttributeError, OSError) as error:
+        import errno  # not on the way of running hooks
+
+        if isinstance(error, AttributeError):
+            raise OSError(errno.ENOSYS, "watching hooks needs a Python that was built for Linux 5.3 or newer") from None
         if error.errno == errno.ENOSYS:
             raise OSError(errno.ENOSYS, "watching hooks needs Linux 5.3 or newer") from None
         raise

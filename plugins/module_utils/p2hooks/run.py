@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pwd
 from time import gmtime, monotonic, sleep, strftime, time
@@ -381,6 +380,8 @@ def _refusal(error: OSError | ValueError, path: str) -> str:
     """Return why the system would not execute a file that is there and executable."""
     if not isinstance(error, OSError):
         return f"cannot be executed: {error}"
+    import errno  # not on the way of running hooks
+
     if error.errno == errno.ENOEXEC:
         return "cannot be executed; a script needs a first line such as #!/bin/sh"
     if error.errno == errno.ENOENT and os.path.exists(path):

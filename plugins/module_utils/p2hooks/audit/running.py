@@ -12,7 +12,6 @@ This costs a microsecond or two a hook, less than a second line in the log, and 
 from __future__ import annotations
 
 import os
-from errno import EWOULDBLOCK
 from fcntl import LOCK_EX, LOCK_NB, flock
 from time import time
 
@@ -154,9 +153,7 @@ def _is_dead(descriptor: int) -> bool:
         return False
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
-    except OSError as error:
-        if error.errno != EWOULDBLOCK:
-            raise
+    except BlockingIOError:
         return False
     return os.fstat(descriptor).st_nlink > 0
 
