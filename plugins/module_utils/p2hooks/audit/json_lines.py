@@ -22,6 +22,9 @@ RECORD_START = b'{"run_id":'
 _ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 _ESCAPES.update({ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"})
 
+#: See :func:`_new_template`.
+_templates: dict[tuple[str, ...], str] = {}
+
 #: How often to look whether a line at the end of the file is still being written, and seconds between.
 _LOOKS = 5
 _BETWEEN_LOOKS = 0.0005
@@ -33,8 +36,17 @@ _RECENT_BYTES = 1 << 20
 def encode(record: dict[str, Any]) -> bytes:
     """Return a flat record as one line of JSON; lone surrogates become question marks, NaN and infinities null."""
     # By hand, since importing json costs as much as starting the interpreter.
-    members = ",".join([f"{_string(name)}:{_value(value)}" for name, value in record.items()])
-    return f"{{{members}}}\n".encode("utf-8", "replace")
+    names = tuple(record)
+    template = _templates.get(names) or _new_template(names)
+    values = tuple([_string(value) if value.__class__ is str else _value(value) for value in record.values()])
+    return (template % values).encode("utf-8", "replace")
+
+
+def _new_template(names: tuple[str, ...]) -> str:
+    """Return what a record with these names is formatted with; a run has few sorts of records, and many of each."""
+    members = ",".join([f"{_string(name)}:".replace("%", "%%") + "%s" for name in names])
+    template = _templates[names] = f"{{{members}}}\n"
+    return template
 
 
 def _value(value: object) -> str:
