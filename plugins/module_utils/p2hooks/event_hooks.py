@@ -29,7 +29,7 @@ class Hook:
         self._layout = layout
         #: The name of its link, or of the file that people put there; what is no UTF-8 in it is replaced.
         self.name = os.fsencode(name).decode("utf-8", "replace")
-        self.path = os.path.join(directory, name)
+        self.path = f"{directory}/{name}"
         #: The base name of the directory that it runs from, which is what p2's HOOK is.
         self.stage = os.path.basename(directory)
         self.pod_home = self.id = self.launchable = None
@@ -125,7 +125,7 @@ def hooks_of(layout: Layout, event: str) -> list[Hook]:
         hooks += [
             Hook(layout, directory, name)
             for name in names
-            if not name.startswith(".") and not os.path.isdir(os.path.join(directory, name))
+            if not name.startswith(".") and not os.path.isdir(f"{directory}/{name}")
         ]
     return sorted(hooks, key=lambda hook: hook.name)
 

@@ -99,7 +99,17 @@ def decode(content: bytes) -> InstallRecord | None:
     damaged = False
     for line in content.decode("utf-8", "replace").split("\n"):
         kind, dummy, value = line.partition(" ")
-        if kind == "origin":
+        if kind in ("env", "launchable_env"):  # most lines are, and each run reads them all
+            variables = record.env
+            if kind == "launchable_env":
+                launchable, dummy, value = value.partition(" ")
+                variables = record.launchable_env.setdefault(launchable, {})
+            name, dummy, value = value.partition(" ")
+            try:
+                variables[name] = _unescaped(value) if "\\" in value else value
+            except ValueError:
+                damaged = True
+        elif kind == "origin":
             record.origin = value
         elif kind == "manifest":
             record.manifest_sha = value
@@ -110,16 +120,6 @@ def decode(content: bytes) -> InstallRecord | None:
             record.only_in_rollout = value == "only"
         elif kind in ("term_after", "kill_after"):
             setattr(record, kind, _limit(value))
-        elif kind in ("env", "launchable_env"):
-            variables = record.env
-            if kind == "launchable_env":
-                launchable, dummy, value = value.partition(" ")
-                variables = record.launchable_env.setdefault(launchable, {})
-            name, dummy, value = value.partition(" ")
-            try:
-                variables[name] = _unescaped(value) if "\\" in value else value
-            except ValueError:
-                damaged = True
     if damaged:
         record.env, record.launchable_env = {}, {}
     return record if record.origin and record.manifest_sha else None

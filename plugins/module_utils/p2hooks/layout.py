@@ -30,7 +30,7 @@ class Layout:
 
     def pod_home(self, key_parts: tuple[str, ...]) -> str:
         """Return the pod home of the hook with these ``HookKey.parts``."""
-        return os.path.join(self.pods, *key_parts)
+        return "/".join((self.pods, *key_parts))
 
     def exec_dir(self, event: str | None) -> str:
         """Return the directory whose scripts run on ``event``; those of global hooks (None) run on every event."""
@@ -53,4 +53,4 @@ def link_target(link: str) -> str | None:
         target = os.readlink(link)
     except OSError:
         return None
-    return os.path.normpath(os.path.join(os.path.dirname(link), target))
+    return os.path.normpath(target if target.startswith("/") else f"{link}/../{target}")
