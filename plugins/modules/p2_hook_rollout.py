@@ -39,6 +39,8 @@ options:
       - V(started) has the cohort of O(nodes) and O(percent) take O(manifest). Where that is under way already, for
         these hosts or more, or where it is scheduled for all, nothing changes. It fails where another rollout of this
         hook is under way.
+      - Without O(nodes) and O(percent), V(started) has the one host take it that comes first in the order of this hook,
+        of those that are not away. Where O(manifest) is under way already, nothing changes then, whoever takes it.
       - V(widened) has O(nodes) and O(percent) take it as well. Nobody who takes it already is left out, so a smaller
         share is no change. Where O(manifest) is scheduled already, nothing changes.
       - V(promoted) schedules it for all hosts, and ends the rollout. It fails where something else was scheduled
@@ -87,9 +89,9 @@ options:
     elements: str
   percent:
     description:
-      - The share of all hosts that belong to the cohort as well, from 0 to 100. Which hosts that are depends on the
-        hook and on their names alone.
-    type: float
+      - The share of all hosts that belong to the cohort as well, a number from 0 to 100, such as V(5) or V(5%). Which
+        hosts that are depends on the hook and on their names alone.
+    type: raw
   failed_hosts:
     description:
       - On how many hosts it may fail, because it cannot be installed there, or by the outcome of one run.
@@ -112,6 +114,12 @@ options:
     description:
       - For how many seconds it is watched once all of the cohort have it. At first it is V(60).
     type: float
+  min_runs:
+    description:
+      - How often it has to have run on the hosts of the cohort before a wait ends well, so that a version that never
+        ran does not pass. While there are fewer runs, the wait goes on until O(wait_timeout) is over.
+      - What was skipped is no run. At first it is V(0).
+    type: int
   started_by:
     description:
       - Who others should ask about this rollout, for O(state=started). Without it, the user and the host that the
@@ -228,6 +236,9 @@ rollout:
     watch_for:
       description: See O(watch_for).
       type: float
+    min_runs:
+      description: See O(min_runs).
+      type: int
     started_by:
       description: See O(started_by).
       type: str
@@ -332,11 +343,12 @@ def main() -> None:
             "id": {"type": "str"},
             "upload_artifacts": {"type": "bool", "default": False},
             "nodes": {"type": "list", "elements": "str"},
-            "percent": {"type": "float"},
+            "percent": {"type": "raw"},
             "failed_hosts": {"type": "int"},
             "failed_runs": {"type": "int"},
             "outcomes": {"type": "list", "elements": "str", "choices": list(COUNTABLE)},
             "watch_for": {"type": "float"},
+            "min_runs": {"type": "int"},
             "started_by": {"type": "str"},
             "wait": {"type": "bool", "default": True},
             "wait_timeout": {"type": "float", "default": DEFAULTS["wait_timeout"]},

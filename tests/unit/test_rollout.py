@@ -20,7 +20,8 @@ from p2hooks.rollout import (
     plan_start,
     plan_widen,
 )
-from p2hooks.rollout_record import Cohort, Limits
+from p2hooks.rollout_options import percent_of
+from p2hooks.rollout_record import Cohort, Limits, position
 from p2hooks.schedule import apply
 from p2hooks.store import ABSENT, Change
 from p2hooks.wanted import rollouts_under_way
@@ -36,7 +37,7 @@ def fleet(tmp_path: Path) -> Fleet:
     return fleet
 
 
-def start(fleet: Fleet, cohort: Cohort, version: Version = Version(NEW), **limits: Any) -> RolloutPlan:  # noqa: B008
+def start(fleet: Fleet, cohort: Cohort | None, version: Version = Version(NEW), **limits: Any) -> RolloutPlan:  # noqa: B008
     return plan_start(fleet.store, KEY, version, cohort, limits, started_by="bob", now=START + 10)
 
 
@@ -95,9 +96,52 @@ def test_a_cohort_that_matches_no_host_is_refused(fleet: Fleet, cohort: Cohort) 
     assert message.endswith("is none of the 4 hosts that report; name nodes, or raise percent")
 
 
-def test_a_fleet_without_hosts_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cohort", [Cohort(percent=100), None])
+def test_a_fleet_without_hosts_is_refused(tmp_path: Path, cohort: Cohort | None) -> None:
     fleet = Fleet(tmp_path / "empty")
-    assert "no host has reported" in refused(lambda: start(fleet, Cohort(percent=100)))
+    assert "no host has reported" in refused(lambda: start(fleet, cohort))
+
+
+#: The hosts in the order of the hook.
+IN_ORDER = sorted(NODES, key=lambda node: position(node, KEY))
+
+
+def test_without_a_cohort_the_first_host_takes_it(fleet: Fleet) -> None:
+    done(fleet, start(fleet, None, failed_runs=3))
+    assert fleet.rollout.cohort == Cohort((IN_ORDER[0],))
+    assert fleet.rollout.limits == Limits(failed_runs=3)
+    wider = done(
+        fleet, plan_widen(fleet.store, KEY, None, Cohort(percent=position(IN_ORDER[1], KEY) + 1e-9), {}, now=START)
+    )
+    assert wider.rollout
+    assert [node for node in IN_ORDER if wider.rollout.cohort.includes(node, KEY)] == IN_ORDER[:2]
+
+
+def test_the_first_host_is_one_that_is_not_away(fleet: Fleet) -> None:
+    fleet.takes(IN_ORDER[0], manifest=OLD, valid_for=1)
+    fleet.takes(IN_ORDER[1], manifest=OLD, origin="local")
+    fleet.write(IN_ORDER[2], b"{}")
+    done(fleet, start(fleet, None))
+    assert fleet.rollout.cohort == Cohort((IN_ORDER[3],))
+
+
+def test_where_all_are_away_it_is_the_first_of_them(fleet: Fleet) -> None:
+    fleet.takes(*NODES, manifest=OLD, valid_for=1)
+    done(fleet, start(fleet, None))
+    assert fleet.rollout.cohort == Cohort((IN_ORDER[0],))
+
+
+def test_to_start_again_without_a_cohort_changes_nothing_whatever_hosts_joined(fleet: Fleet) -> None:
+    done(fleet, start(fleet, None))
+    first = next(name for name in map("new{}".format, range(100)) if position(name, KEY) < position(IN_ORDER[0], KEY))
+    fleet.takes(first, manifest=OLD)
+    assert not start(fleet, None).groups
+    done(fleet, plan_widen(fleet.store, KEY, None, Cohort((first,), 50.0), {}, now=START))
+    again = start(fleet, None)
+    assert (again.groups, again.rollout) == ([], fleet.rollout)
+    assert "another manifest is under way" in refused(lambda: start(fleet, None, Version(OTHER)))
+    done(fleet, plan_promote(fleet.store, KEY, None, now=START))
+    assert (start(fleet, None).groups, start(fleet, None).rollout) == ([], None)
 
 
 @pytest.mark.parametrize("percent", [-1, 100.1, float("nan"), float("inf"), float("-inf")])
@@ -106,6 +150,18 @@ def test_a_share_out_of_range_is_refused(fleet: Fleet, percent: float) -> None:
     assert message == f"percent is {percent:g}; give a number from 0 to 100"
     fleet.start("node1")
     assert refused(lambda: plan_widen(fleet.store, KEY, None, Cohort((), percent), {}, now=START)) == message
+
+
+@pytest.mark.parametrize(("option", "percent"), [(5, 5), (0.5, 0.5), ("5", 5), ("5%", 5), (" 12.5 % ", 12.5), ("0", 0)])
+def test_a_share_may_have_a_percent_sign(option: object, percent: float) -> None:
+    assert percent_of(option) == percent
+
+
+@pytest.mark.parametrize("option", ["", "%", "5%%", "five", "101%", "-1", "nan", True, [5], {}])
+def test_what_is_no_share_is_refused(option: object) -> None:
+    message = refused(lambda: percent_of(option))
+    assert message.startswith("percent is ")
+    assert message.endswith("; give a number from 0 to 100")
 
 
 @pytest.mark.parametrize("node", ["node5", "", "node1\n", "../node1"])
@@ -121,6 +177,7 @@ def test_a_node_that_is_not_in_the_fleet_is_refused(fleet: Fleet, node: str) -> 
     [
         {"failed_hosts": -1},
         {"failed_runs": -1},
+        {"min_runs": -1},
         {"watch_for": -0.1},
         {"watch_for": float("nan")},
         {"watch_for": float("inf")},

@@ -238,3 +238,26 @@ def test_a_message_names_the_first_few_hosts(fleet: Fleet) -> None:
     judged = verdict(fleet, replace(ROLLOUT, cohort=Cohort(percent=100)))
     assert str(judged.broken).endswith("web10: runs: failed 1; and 197 more")
     assert len(judged.broken_by) == 200
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "runs"),
+    [
+        ({}, 0),
+        ({"succeeded": 2, "failed": 1}, 3),
+        ({"timed_out": 1, "killed": 1}, 1),
+        ({"skipped": 5}, 0),
+        ({"interrupted": 1}, 1),
+    ],
+)
+def test_runs_are_counted_once_and_what_was_skipped_is_none(fleet: Fleet, outcomes: dict[str, int], runs: int) -> None:
+    fleet.takes(*NODES)
+    fleet.takes("node1", outcomes=outcomes)
+    fleet.takes("node2", manifest=OLD, outcomes={"succeeded": 9})
+    bearing = limited(failed_hosts=9, failed_runs=9, min_runs=runs)
+    judged = verdict(fleet, replace(bearing, cohort=Cohort(("node1", "node2"))))
+    assert judged.runs == runs
+    fleet.takes("node2")
+    assert verdict(fleet, bearing).watch_left(bearing.limits, START + 70, allow_away=False) == 0
+    wants_more = replace(bearing.limits, min_runs=runs + 1)
+    assert verdict(fleet, bearing).watch_left(wants_more, START + 70, allow_away=False) is None

@@ -26,7 +26,7 @@ ROLLOUT = Rollout(
     key=KEY,
     manifest=POD,
     cohort=Cohort(("node1", "node2"), 12.5),
-    limits=Limits(1, 2, ("failed", "killed"), 30.0),
+    limits=Limits(1, 2, ("failed", "killed"), 30.0, 4),
     base_sha=None,
     started_by="alice",
     started="2026-01-31T12:00:00.000Z",
@@ -36,6 +36,12 @@ ROLLOUT = Rollout(
 
 def test_a_record_says_the_same_after_it_was_written() -> None:
     assert decode(KEY, ROLLOUT.encode(), "there") == ROLLOUT
+
+
+def test_a_record_of_an_older_engine_wants_no_runs() -> None:
+    content = json.loads(ROLLOUT.encode())
+    del content["limits"]["min_runs"]
+    assert decode(KEY, json.dumps(content).encode(), "there").limits == Limits(1, 2, ("failed", "killed"), 30.0, 0)
 
 
 @pytest.mark.parametrize(

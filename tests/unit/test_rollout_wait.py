@@ -110,6 +110,27 @@ def test_it_ends_and_aborts_as_soon_as_the_limits_are_broken(world: World, fleet
     assert (fleet.text(RECORD), fleet.text(BASE)) == (None, OLD.text)
 
 
+def test_a_version_that_never_ran_does_not_pass(world: World, fleet: Fleet) -> None:
+    apply(world, plan_widen(world, KEY, None, Cohort(), {"min_runs": 3}, now=START))
+    fleet.takes("node1", outcomes={"succeeded": 1})
+    fleet.takes("node2")
+    error = waited(world, fleet, timeout=90).error
+    assert error == (
+        "before_install/greet: after 90 s still waiting for its hosts to run it (1 of 3 times, min_runs); the rollout "
+        "is still under way, so run this again to go on waiting, or abort it"
+    )
+    assert fleet.text(RECORD)
+
+
+def test_it_ends_when_it_ran_often_enough(world: World, fleet: Fleet) -> None:
+    apply(world, plan_widen(world, KEY, None, Cohort(), {"min_runs": 3}, now=START))
+    fleet.takes("node1", outcomes={"succeeded": 1})
+    fleet.takes("node2")
+    world.at(100, lambda: fleet.takes("node2", outcomes={"succeeded": 2}))
+    assert waited(world, fleet).error is None
+    assert START + 100 <= world.time < START + 102
+
+
 def test_it_need_not_abort(world: World, fleet: Fleet) -> None:
     fleet.takes("node1", outcomes={"failed": 1})
     result = waited(world, fleet, abort_when_broken=False)

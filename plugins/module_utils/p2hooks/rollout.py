@@ -21,7 +21,7 @@ from .manifest import PodManifest
 from .node_status import STATUS_PREFIX, moment
 from .outcomes import OUTCOMES, STARTED, SUCCEEDED
 from .rollout_judge import judge, reports_of_cohort
-from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout
+from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout, position
 from .schedule import SchedulePlan, index_of, kept, missing_in, with_artifacts_in
 from .store import ABSENT, Change, Entry, Store
 
@@ -65,7 +65,7 @@ def plan_start(
     store: Store,
     key: HookKey,
     version: Version,
-    cohort: Cohort,
+    cohort: Cohort | None,
     limits: Mapping[str, Any],
     *,
     started_by: str,
@@ -77,6 +77,7 @@ def plan_start(
     for all, nothing at all. So who was interrupted may begin anew.
 
     Args:
+        cohort: None for the one host that comes first, see :func:`_first_host`, or for whoever takes it already.
         limits: those of the fields of :class:`Limits` that are given.
         now: seconds since 1970.
 
@@ -87,12 +88,13 @@ def plan_start(
         StoreError: the store could not be read.
     """
     _check_limits(limits)
-    _check_cohort(cohort, key, _hosts(store))
+    if cohort:
+        _check_cohort(cohort, key, _hosts(store))
     pod, artifacts = version.in_store(store, key)
     record, rollout = _under_way(store, key)
     if record and rollout:
         _check_manifest(rollout, pod)
-        if not _is_within(cohort, rollout):
+        if cohort and not _is_within(cohort, rollout):
             raise RolloutError(
                 f"{key}: the rollout is under way for {_called(rollout.cohort)}, {_origin(rollout)}; widen it instead"
             )
@@ -102,7 +104,9 @@ def plan_start(
     if base_sha == pod.sha:
         return RolloutPlan()
     limits_at_first = _limits(Limits(), limits)
-    started = Rollout(key, pod, cohort, limits_at_first, base_sha, started_by, moment(now), moment(now))
+    started = Rollout(key, pod, cohort or Cohort(), limits_at_first, base_sha, started_by, moment(now), moment(now))
+    if not cohort:
+        started = dataclasses.replace(started, cohort=_first_host(started, store.read(STATUS_PREFIX), now))
     plan = _replacement(None, None, started)
     plan.uploads.update(missing_in(store, artifacts))
     return plan
@@ -274,10 +278,31 @@ def _hosts(store: Store) -> list[str]:
     return [store_key[len(STATUS_PREFIX) :] for store_key in store.read(STATUS_PREFIX)]
 
 
+def _first_host(rollout: Rollout, entries: Mapping[str, Entry], now: float) -> Cohort:
+    """Return the one host that comes first in the order of this hook: of those that are not away, if there are any.
+
+    Args:
+        entries: what is under ``hooks-status/``.
+    """
+    nodes = [store_key[len(STATUS_PREFIX) :] for store_key in entries]
+    cohorts = [Cohort((node,)) for node in sorted(nodes, key=lambda node: position(node, rollout.key))]
+    for cohort in cohorts:
+        alone = dataclasses.replace(rollout, cohort=cohort)
+        if not judge(alone, reports_of_cohort(alone, entries), now).away:
+            return cohort
+    if not cohorts:
+        raise _no_hosts(rollout.key)
+    return cohorts[0]
+
+
+def _no_hosts(key: HookKey) -> RolloutError:
+    return RolloutError(f"{key}: no host has reported to the store yet; have them run the listener first")
+
+
 def _check_cohort(cohort: Cohort, key: HookKey, hosts: Collection[str]) -> None:
     _check_nodes(cohort, hosts)
     if not hosts:
-        raise RolloutError(f"{key}: no host has reported to the store yet; have them run the listener first")
+        raise _no_hosts(key)
     if not any(cohort.includes(node, key) for node in hosts):
         raise RolloutError(
             f"{key}: {_called(cohort)} is none of the {len(hosts)} hosts that report; name nodes, or raise percent"
@@ -285,8 +310,7 @@ def _check_cohort(cohort: Cohort, key: HookKey, hosts: Collection[str]) -> None:
 
 
 def _check_nodes(cohort: Cohort, hosts: Collection[str]) -> None:
-    if not 0 <= cohort.percent <= 100:
-        raise RolloutError(f"percent is {cohort.percent:g}; give a number from 0 to 100")
+    checked_percent(cohort.percent)
     for node in cohort.nodes:
         if node not in hosts:
             raise RolloutError(
@@ -295,8 +319,19 @@ def _check_nodes(cohort: Cohort, hosts: Collection[str]) -> None:
             )
 
 
+def checked_percent(percent: float) -> float:
+    """Return ``percent`` if it can be a share of the hosts.
+
+    Raises:
+        RolloutError: it is not from 0 to 100.
+    """
+    if not 0 <= percent <= 100:
+        raise RolloutError(f"percent is {percent:g}; give a number from 0 to 100")
+    return percent
+
+
 def _check_limits(limits: Mapping[str, Any]) -> None:
-    for name in ("failed_hosts", "failed_runs", "watch_for"):
+    for name in ("failed_hosts", "failed_runs", "watch_for", "min_runs"):
         if not 0 <= limits.get(name, 0) < math.inf:
             raise RolloutError(f"{name} is {limits[name]}; give a number that is not below 0")
     for outcome in limits.get("outcomes", ()):

@@ -14,7 +14,7 @@ from .console import printable
 from .errors import shown
 from .fleet import HookReport, NodeReport, decode_report
 from .node_status import STATUS_PREFIX
-from .outcomes import KILLED, TERMINATED, TIMED_OUT
+from .outcomes import KILLED, SKIPPED, TERMINATED, TIMED_OUT
 from .rollout_record import Limits, Rollout
 from .run import describe
 from .store.base import Entry
@@ -48,13 +48,20 @@ class Verdict:
     #: Since when all those that have it do, in seconds since 1970, but for those away; None where nobody has it.
     since: float | None = None
 
+    @property
+    def runs(self) -> int:
+        """How often it was executed; what was skipped was not, and what was ended after it timed out counts once."""
+        return sum(count for outcome, count in self.outcomes.items() if outcome not in (SKIPPED, TERMINATED, KILLED))
+
     def watch_left(self, limits: Limits, now: float, *, allow_away: bool) -> float | None:
-        """Return for how many seconds it has still to be watched; None where hosts are missing, or limits broken.
+        """Return how many seconds it has still to be watched; None where hosts or runs are missing, or limits broken.
 
         Args:
             allow_away: go on without the hosts that are away.
         """
         if self.broken or self.waiting or self.since is None or (self.away and not allow_away):
+            return None
+        if self.runs < limits.min_runs:
             return None
         return max(0.0, self.since + limits.watch_for - now)
 

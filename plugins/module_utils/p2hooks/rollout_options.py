@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import rollout, schedule
-from .errors import HookError, RolloutError
+from .errors import HookError, RolloutError, shown
 from .fleet import read_fleet
 from .hook_key import HookKey
 from .manifest import PodManifest
-from .rollout import RolloutPlan, Version
+from .rollout import RolloutPlan, Version, checked_percent
 from .rollout_judge import Verdict, judge
 from .rollout_record import Cohort, Rollout
 from .rollout_wait import wait
@@ -27,7 +27,7 @@ from .store import Store
 STATES = ("started", "widened", "promoted", "aborted", "rolled_back")
 
 #: The options that are limits; one that is not given stays as it is.
-LIMITS = ("failed_hosts", "failed_runs", "outcomes", "watch_for")
+LIMITS = ("failed_hosts", "failed_runs", "outcomes", "watch_for", "min_runs")
 
 
 @dataclasses.dataclass
@@ -158,6 +158,21 @@ def shown_verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def percent_of(option: object) -> float:
+    """Return the share that an option says: a number, or a text such as ``5`` or ``5%``.
+
+    Raises:
+        RolloutError: it is none, or not from 0 to 100.
+    """
+    text = str(option).strip()
+    try:
+        if isinstance(option, bool):
+            raise ValueError
+        return checked_percent(float(text.removesuffix("%")))
+    except ValueError:
+        raise RolloutError(f"percent is {shown(text)}; give a number from 0 to 100") from None
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     if not 0 <= options["wait_timeout"] < math.inf:
         raise RolloutError(f"wait_timeout is {options['wait_timeout']}; give seconds, not below 0")
@@ -171,13 +186,15 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 def _plan(store: Store, key: HookKey, version: Version | None, options: Mapping[str, Any]) -> RolloutPlan:
     state = options["state"]
-    cohort = Cohort(tuple(sorted(set(options["nodes"] or ()))), options["percent"] or 0.0)
+    nodes, percent = options["nodes"], options["percent"]
+    cohort = Cohort(tuple(sorted(set(nodes or ()))), 0.0 if percent is None else percent_of(percent))
     limits = {name: options[name] for name in LIMITS if options[name] is not None}
     if "outcomes" in limits:
         limits["outcomes"] = tuple(limits["outcomes"])
     if state == "started" and version:
         started_by = options["started_by"] or _user()
-        return rollout.plan_start(store, key, version, cohort, limits, started_by=started_by, now=time.time())
+        chosen = None if nodes is None and percent is None else cohort
+        return rollout.plan_start(store, key, version, chosen, limits, started_by=started_by, now=time.time())
     if state == "widened":
         return rollout.plan_widen(store, key, version, cohort, limits, now=time.time())
     if state == "promoted":

@@ -43,7 +43,7 @@ class Cohort:
         Each hook has an order of the hosts of its own, so that it is not always the same hosts that go first. A share
         that grows never leaves out a host that was in it.
         """
-        return node in self.nodes or _position(node, key) < self.percent
+        return node in self.nodes or position(node, key) < self.percent
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Limits:
     outcomes: tuple[str, ...] = FAILURES
     #: Seconds for which it is watched once all of its cohort have it.
     watch_for: float = 60.0
+    #: So often it has to have run on its cohort, or nobody knows whether it is good.
+    min_runs: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Rollout:
                 "failed_runs": self.limits.failed_runs,
                 "outcomes": list(self.limits.outcomes),
                 "watch_for": self.limits.watch_for,
+                "min_runs": self.limits.min_runs,
             },
             "base_sha": self.base_sha,
             "started_by": self.started_by,
@@ -126,6 +129,7 @@ def decode(key: HookKey, value: bytes, source: str) -> Rollout:
                 int(limits["failed_runs"]),
                 tuple(map(str, limits["outcomes"])),
                 float(limits["watch_for"]),
+                int(limits.get("min_runs", 0)),
             ),
             base_sha=content["base_sha"],
             started_by=str(content["started_by"]),
@@ -139,7 +143,7 @@ def decode(key: HookKey, value: bytes, source: str) -> Rollout:
     return rollout
 
 
-def _position(node: str, key: HookKey) -> float:
+def position(node: str, key: HookKey) -> float:
     """Return where ``node`` stands in the order of all hosts for the hook ``key``, from 0 to below 100."""
     digest = hashlib.sha256(f"{key}\0{node}".encode()).digest()
     # 53 bits, so that the float is exact and never rounded up to 100.

@@ -91,7 +91,7 @@ def wait(
             return Waited(verdict)
         left = deadline - clock()
         if left <= 0:
-            return Waited(verdict, _timed_out(rollout.key, verdict, timeout, watch_left, allow_away))
+            return Waited(verdict, _timed_out(current, verdict, timeout, watch_left, allow_away))
         left = min(left, _LOOK_EVERY if watch_left is None else watch_left)
         sleep(min(_PAUSE, left))
         index, seconds = snapshot.index, max(0.0, left - _PAUSE)
@@ -117,17 +117,19 @@ def _broken(store: Store, key: HookKey, record: Entry, verdict: Verdict, abort: 
     return Waited(verdict, f"{verdict.broken}; the rollout is aborted", aborted=True)
 
 
-def _timed_out(key: HookKey, verdict: Verdict, timeout: float, watch_left: float | None, allow_away: bool) -> str:
+def _timed_out(rollout: Rollout, verdict: Verdict, timeout: float, watch_left: float | None, allow_away: bool) -> str:
     reasons = []
     if verdict.waiting:
         reasons.append(f"waiting for {len(verdict.waiting)} of its hosts ({named(verdict.waiting)})")
     if verdict.away and not (allow_away and verdict.since is not None):
         reasons.append(f"{len(verdict.away)} of its hosts away ({named(verdict.away)})")
+    if verdict.runs < rollout.limits.min_runs:
+        reasons.append(f"waiting for its hosts to run it ({verdict.runs} of {rollout.limits.min_runs} times, min_runs)")
     if watch_left is not None:
         reasons.append(f"to be watched for {watch_left:.0f} s")
     if not reasons:
         reasons.append(f"no host has it ({named(verdict.failed)})")
     return (
-        f"{key}: after {timeout:g} s still {' and '.join(reasons)}; the rollout is still under way, "
+        f"{rollout.key}: after {timeout:g} s still {' and '.join(reasons)}; the rollout is still under way, "
         "so run this again to go on waiting, or abort it"
     )

@@ -148,14 +148,6 @@ def count(text: str) -> int:
     return int(text)
 
 
-def percent(text: str) -> float:
-    """Return the number of a share, which may have a percent sign."""
-    try:
-        return float(text.removesuffix("%"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number; give one from 0 to 100") from None
-
-
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 

@@ -35,7 +35,6 @@ from .options import (
     given,
     names,
     option_name,
-    percent,
 )
 
 
@@ -291,7 +290,7 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
     cohort.add_argument(
         "--nodes", metavar="NAME,...", type=names, help="these hosts, by the names that they report to the store"
     )
-    cohort.add_argument("--percent", metavar="NUMBER", type=percent, help="this share of all hosts, from 0 to 100")
+    cohort.add_argument("--percent", metavar="NUMBER", type=given, help="this share of all hosts, from 0 to 100")
     limits = parser.add_argument_group("what it bears")
     limits.add_argument(
         "--failed-hosts", metavar="COUNT", type=int, help="on so many hosts it may fail, also by one run (default: 0)"
@@ -303,6 +302,9 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     limits.add_argument(
         "--watch-for", metavar="SECONDS", type=float, help="watch it so long once all have it (default: 60)"
+    )
+    limits.add_argument(
+        "--min-runs", metavar="COUNT", type=int, help="go on waiting until it ran so often on them (default: 0)"
     )
     waiting = parser.add_argument_group("waiting")
     waiting.add_argument(

@@ -282,11 +282,13 @@ ROLLOUT_STEPS = {
         "MANIFEST (--event EVENT | --global) [OPTION...]",
         """\
 Have some hosts take a new version of a hook, and wait until it did well there.
+Without --nodes and --percent, the one host that comes first takes it.
 
 Who runs the same again changes nothing, and goes on waiting.
 """,
         """\
-example:
+examples:
+  p2-hook rollout start ensure_user.yaml --event before_install --upload
   p2-hook rollout start ensure_user.yaml --event before_install \\
       --nodes web1,web2 --percent 5 --upload --watch-for 300
 """,
