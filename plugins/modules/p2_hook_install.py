@@ -87,8 +87,8 @@ options:
   allow_empty:
     description:
       - Believe a store in which no hook at all is scheduled, and remove all that were installed from it.
-      - By default that is an error, because lost data looks the same, and so does a token that may not read C(hooks/), or
-        a directory that is not mounted.
+      - By default that is an error, because lost data looks the same, and so does a token that may not read
+        C(hooks/), or a directory that is not mounted.
     type: bool
     default: false
   node:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What the command ends with; see docs/command.md.
 DONE, ERROR, USAGE, REQUIRED_FAILED, PARTLY_INSTALLED = 0, 1, 2, 3, 4
-MISCONFIGURED = 78  # EX_CONFIG of sysexits.h, which systemctl shows as CONFIG
+MISCONFIGURED = 78  # EX_CONFIG of sysexits.h
 INTERRUPTED = 130
 
 #: So many hexadecimal digits, or more, are a digest, of which so many are shown.

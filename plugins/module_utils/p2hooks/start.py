@@ -82,8 +82,10 @@ def read_bundle() -> "list[Any] | None":
 
 def load_bundle() -> None:
     """Load the modules of the bundle if it fits; else do nothing, and they are imported from their files."""
-    package = os.path.dirname(__file__)
-    modules = read_bundle() or []
+    package = _package()
+    modules = read_bundle()
+    if modules is None:
+        return
     for name, path, *dummy in modules:
         module = sys.modules[name] = type(sys)(name)
         module.__file__ = f"{package}/{path}"

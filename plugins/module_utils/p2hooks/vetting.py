@@ -123,7 +123,6 @@ class _Walk:
             raise _writable(directory)
 
     def _follow(self, directory: str, path: str) -> tuple[str, os.stat_result | None]:
-        shared, owners, lstat = self._shared, self._owners, os.lstat  # each is needed some twenty times for each hook
         ahead = path.split("/")[::-1]
         link = ""
         while ahead:
@@ -136,18 +135,18 @@ class _Walk:
                 directory = directory.rpartition("/")[0]
                 continue
             here = f"{directory}/{name}"
-            if here in shared:
+            if here in self._shared:
                 directory = here
                 continue
-            status = lstat(here)
+            status = os.lstat(here)
             mode = status.st_mode
-            if mode & _WRITABLE_BY_OTHERS or status.st_uid not in owners:
+            if mode & _WRITABLE_BY_OTHERS or status.st_uid not in self._owners:
                 check(here, status)
             if S_ISDIR(mode):
-                shared[here] = bool(mode & _WRITABLE_BY_OTHERS)
+                self._shared[here] = bool(mode & _WRITABLE_BY_OTHERS)
                 directory = here
                 continue
-            if shared[directory]:
+            if self._shared[directory]:
                 raise _writable(directory) if self.top is not None else _exposed(here, directory)
             if not S_ISLNK(mode):
                 if any(ahead):
