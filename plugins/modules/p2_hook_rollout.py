@@ -48,7 +48,7 @@ options:
         nothing changes.
       - V(aborted) ends the rollout, and its hosts return to what is scheduled.
       - V(rolled_back) schedules what was scheduled before, and keeps what is now, so that a second time returns. Each
-        time it is a change. It fails where a rollout is under way.
+        time it is a change, unless O(manifest_sha) is given. It fails where a rollout is under way.
     type: str
     required: true
     choices: [started, widened, promoted, aborted, rolled_back]
@@ -75,6 +75,12 @@ options:
   id:
     description:
       - The id of the hook, where O(manifest) is not given.
+    type: str
+  manifest_sha:
+    description:
+      - The SHA of the manifest that is to go, for O(state=rolled_back). Where another one is scheduled, nothing
+        changes, so the task can be run again.
+      - RV(p2fleet.hooks.p2_hook_info#module:hooks) has that of what is scheduled.
     type: str
   upload_artifacts:
     description:
@@ -341,6 +347,7 @@ def main() -> None:
             "event": {"type": "str", "choices": list(EVENTS)},
             "manifest": {"type": "raw"},
             "id": {"type": "str"},
+            "manifest_sha": {"type": "str"},
             "upload_artifacts": {"type": "bool", "default": False},
             "nodes": {"type": "list", "elements": "str"},
             "percent": {"type": "raw"},

@@ -288,6 +288,7 @@ def test_who_waits_for_a_rollout_sees_each_change(host: Host, more: str, told: b
         ("rollout widen greet --global --wait-timeout nan", 1, "wait_timeout is nan; give seconds"),
         ("rollout promote greet --global", 1, "greet: no rollout is under way; start one first"),
         ("rollout rollback greet --global", 1, "greet: nothing was scheduled before"),
+        ("rollout rollback greet --global --manifest-sha=", 2, "is empty"),
     ],
 )
 def test_a_step_of_a_rollout_that_cannot_be_taken(host: Host, arguments: str, code: int, error: str) -> None:

@@ -323,6 +323,14 @@ def test_a_second_rollback_returns(fleet: Fleet) -> None:
         assert (plan.before, plan.after) == ({BASE: before.text}, {BASE: now_.text})
 
 
+def test_a_rollback_of_one_version_can_be_run_again(fleet: Fleet) -> None:
+    fleet.schedule(NEW)
+    done(fleet, plan_rollback(fleet.store, KEY, leaving=NEW.sha))
+    again = plan_rollback(fleet.store, KEY, leaving=NEW.sha)
+    assert (again.groups, again.before, again.after) == ([], {}, {})
+    assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (OLD.text, NEW.text)
+
+
 def test_a_promoted_version_can_be_rolled_back(fleet: Fleet) -> None:
     fleet.start("node1")
     done(fleet, plan_promote(fleet.store, KEY, None, now=START))

@@ -87,7 +87,7 @@ def plan_start(
         ManifestError: what is scheduled or under way cannot be read.
         StoreError: the store could not be read.
     """
-    _check_limits(limits)
+    check_limits(limits)
     if cohort:
         _check_cohort(cohort, key, _hosts(store))
     pod, artifacts = version.in_store(store, key)
@@ -130,7 +130,7 @@ def plan_widen(
         ManifestError: what is under way cannot be read.
         StoreError: the store could not be read.
     """
-    _check_limits(limits)
+    check_limits(limits)
     _check_nodes(cohort, _hosts(store))
     record, rollout = _under_way(store, key)
     pod = version.in_store(store, key)[0] if version else None
@@ -213,8 +213,11 @@ def plan_abort(store: Store, key: HookKey, version: Version | None) -> RolloutPl
     return plan
 
 
-def plan_rollback(store: Store, key: HookKey) -> RolloutPlan:
+def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> RolloutPlan:
     """Plan to schedule what was scheduled before, and to keep in its place what is: a second time returns to that.
+
+    Args:
+        leaving: the SHA of the manifest that is to go; nothing changes where another one is scheduled.
 
     Raises:
         RolloutError: a rollout is under way, or nothing was scheduled before.
@@ -224,11 +227,13 @@ def plan_rollback(store: Store, key: HookKey) -> RolloutPlan:
     record, rollout = _under_way(store, key)
     if record and rollout:
         raise RolloutError(f"{key}: a rollout is under way, {_origin(rollout)}; abort it first")
+    base = store.get(key.store_key)
+    if leaving is not None and _sha_of(base, key) != leaving:
+        return RolloutPlan()
     previous = store.get(key.previous_key)
     if previous is None:
         raise RolloutError(f"{key}: nothing was scheduled before, so there is nothing to go back to")
     pod = manifest.parse(previous.value, f"key {key.previous_key}")
-    base = store.get(key.store_key)
     plan = _base_change(key, base, pod.text, previous)
     if base is None:
         plan.groups[0].append(Change(key.previous_key, None, previous.index, must_exist=True))
@@ -330,7 +335,12 @@ def checked_percent(percent: float) -> float:
     return percent
 
 
-def _check_limits(limits: Mapping[str, Any]) -> None:
+def check_limits(limits: Mapping[str, Any]) -> None:
+    """Check those of the fields of :class:`Limits` that are given.
+
+    Raises:
+        RolloutError: one of them makes no sense.
+    """
     for name in ("failed_hosts", "failed_runs", "watch_for", "min_runs"):
         if not 0 <= limits.get(name, 0) < math.inf:
             raise RolloutError(f"{name} is {limits[name]}; give a number that is not below 0")

@@ -62,6 +62,7 @@ DEFAULTS: dict[str, Any] = {
     "percent": None,
     **dict.fromkeys(LIMITS),
     "started_by": None,
+    "manifest_sha": None,
     "wait": True,
     "wait_timeout": 900.0,
     "allow_away": False,
@@ -182,6 +183,8 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise RolloutError(
                 f"{given[0]} is given, but only a rollout that is started or widened takes it; remove it"
             )
+    if options["manifest_sha"] is not None and options["state"] != "rolled_back":
+        raise RolloutError("manifest_sha is given, but only a rollback takes it; give a manifest, or an id alone")
 
 
 def _plan(store: Store, key: HookKey, version: Version | None, options: Mapping[str, Any]) -> RolloutPlan:
@@ -201,7 +204,7 @@ def _plan(store: Store, key: HookKey, version: Version | None, options: Mapping[
         return rollout.plan_promote(store, key, version, now=time.time())
     if state == "aborted":
         return rollout.plan_abort(store, key, version)
-    return rollout.plan_rollback(store, key)
+    return rollout.plan_rollback(store, key, leaving=options["manifest_sha"])
 
 
 def _user() -> str:

@@ -277,6 +277,10 @@ def _rollout_options(parser: argparse.ArgumentParser) -> None:
             step.add_argument(
                 "--started-by", metavar="NAME", type=given, help="who others should ask (default: this user and host)"
             )
+        if name == "rollback":
+            step.add_argument(
+                "--manifest-sha", metavar="SHA", type=given, help="only where the manifest with this SHA is scheduled"
+            )
         if name not in ("rollback", "show"):
             add_upload(step)
         if name != "show":

@@ -11,7 +11,7 @@ echo $$ >"$1/pid"
 listener=$!
 trap 'kill "$listener"; exit' TERM
 while :; do
-  "$2" "$3" run before_install --pod hello --pod-root "$PWD/pods" --node "$1" --root "$PWD/$1/hooks" \
+  "$2" "$3" run before_install hello --pod-root "$PWD/pods" --node "$1" --root "$PWD/$1/hooks" \
     --audit-log "$PWD/$1/audit.jsonl" >/dev/null || true
   sleep 0.5
 done
