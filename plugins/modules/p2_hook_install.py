@@ -158,6 +158,32 @@ in_rollout:
   type: list
   elements: str
   sample: []
+hook:
+  description: What the host has of the one hook afterwards, or in check mode as it is; null where it has nothing.
+  returned: with the states V(present), V(absent) and V(handed_back), unless nothing could be planned
+  type: dict
+  contains:
+    id:
+      description: The id of the hook.
+      type: str
+    manifest_sha:
+      description: The SHA of the manifest that is installed.
+      type: str
+    versions:
+      description: The version of each launchable.
+      type: dict
+    origin:
+      description: V(store) or V(local).
+      type: str
+    installed:
+      description: Since when, in UTC.
+      type: str
+  sample:
+    id: ensure_user
+    manifest_sha: e66309a3b4c1d09ea6d2bc9a1cd8a3d8ff8d9a6f0e1b2c3d4e5f60718293a4b5
+    versions: {"ensure_user": "e2c755d211a2c9ac361c7e4ed167d5e30eea091b"}
+    origin: local
+    installed: "2026-01-31T12:00:00.000Z"
 errors:
   description:
     - Why a hook could not be installed, by hook or key. The others are installed all the same, and then the task fails.
@@ -166,14 +192,17 @@ errors:
   sample: {}
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import CONFIGURATION, NODE, ROOT, STORE
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import install
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import disk, install
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.drift import read_host
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_key import HookKey
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import hook_of
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.layout import Layout
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.node_status import own_node
@@ -232,6 +261,13 @@ def result_of(plan: install.InstallPlan, actions: list[install.Action], errors: 
     }
 
 
+def found_of(layout: Layout, key: HookKey) -> dict[str, Any] | None:
+    with disk.errors_as_layout_errors("looking at what is installed"):
+        found = read_host(layout, "", None, time.time()).hooks.get(str(key))
+    names = ("manifest_sha", "versions", "origin", "installed")
+    return {"id": key.id, **{name: getattr(found, name) for name in names}} if found else None
+
+
 def body(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     layout = Layout(params["root"])
@@ -244,6 +280,8 @@ def body(module: AnsibleModule) -> dict[str, Any]:
             store = open_store(params) if plan.needs_store else None
             done, errors = install.apply(layout, plan, store, max_unpacked_bytes=params["max_unpacked_size"])
         result = result_of(plan, done, errors)
+    if params["state"] != "scheduled":
+        result["hook"] = found_of(layout, hook_of(params)[0])
     for warning in plan.all_warnings:
         module.warn(warning)
     if result["errors"]:

@@ -14,7 +14,7 @@ from .errors import HookError, RolloutError, StoreConflict, StoreUnavailable
 from .hook_key import HookKey
 from .node_status import STATUS_PREFIX
 from .rollout_judge import Verdict, judge, named, reports_of_cohort
-from .rollout_record import ROLLOUT_PREFIX, Rollout
+from .rollout_record import ROLLOUT_PREFIX, Limits, Rollout
 from .store import Change, Entry, Store
 
 #: The hosts of a large fleet report all the time, and each answer has all their reports. So at least so many seconds
@@ -117,19 +117,29 @@ def _broken(store: Store, key: HookKey, record: Entry, verdict: Verdict, abort: 
     return Waited(verdict, f"{verdict.broken}; the rollout is aborted", aborted=True)
 
 
-def _timed_out(rollout: Rollout, verdict: Verdict, timeout: float, watch_left: float | None, allow_away: bool) -> str:
+def lacking(limits: Limits, verdict: Verdict, watch_left: float | None, allow_away: bool) -> str:
+    """Return in words what a rollout that has not broken its limits is waited for.
+
+    Args:
+        watch_left: see :meth:`Verdict.watch_left`.
+    """
     reasons = []
     if verdict.waiting:
         reasons.append(f"waiting for {len(verdict.waiting)} of its hosts ({named(verdict.waiting)})")
     if verdict.away and not (allow_away and verdict.since is not None):
         reasons.append(f"{len(verdict.away)} of its hosts away ({named(verdict.away)})")
-    if verdict.runs < rollout.limits.min_runs:
-        reasons.append(f"waiting for its hosts to run it ({verdict.runs} of {rollout.limits.min_runs} times, min_runs)")
+    if verdict.runs < limits.min_runs:
+        reasons.append(f"waiting for its hosts to run it ({verdict.runs} of {limits.min_runs} times, min_runs)")
     if watch_left is not None:
         reasons.append(f"to be watched for {watch_left:.0f} s")
     if not reasons:
         reasons.append(f"no host has it ({named(verdict.failed)})")
+    return " and ".join(reasons)
+
+
+def _timed_out(rollout: Rollout, verdict: Verdict, timeout: float, watch_left: float | None, allow_away: bool) -> str:
+    what = lacking(rollout.limits, verdict, watch_left, allow_away)
     return (
-        f"{rollout.key}: after {timeout:g} s still {' and '.join(reasons)}; the rollout is still under way, "
+        f"{rollout.key}: after {timeout:g} s still {what}; the rollout is still under way, "
         "so run this again to go on waiting, or abort it"
     )
