@@ -26,6 +26,7 @@ sys.path.insert(0, str(TOP / "plugins/module_utils"))
 import fleet_info  # noqa: E402
 import listening  # noqa: E402
 import reporting  # noqa: E402
+import rolling_out  # noqa: E402
 import running  # noqa: E402
 from p2hooks import bin2pod, manifest, schedule  # noqa: E402
 from p2hooks.hook_key import HookKey  # noqa: E402
@@ -48,6 +49,7 @@ def main() -> None:
         listening.measure(work, consul, row)
         fleet_info.measure(work, url, manifests, timed, row)
         reporting.measure(work, row)
+        rolling_out.measure(consul, row)
 
 
 def measure_scheduling(work: Path, url: str) -> None:
