@@ -146,6 +146,7 @@ def test_a_warning_comes_once_where_no_process_could_be_had(host: Host, monkeypa
 
 
 def test_where_no_hook_runs_there_is_no_file_either(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(host.layout.root).mkdir()
     monkeypatch.setenv("TMPDIR", str(host.path / "nowhere"))
     report = host.run(pod=HookedPod("hello", manifest=b"id: hello\n"))
     assert (report.hooks, report.warnings) == ([], [])
