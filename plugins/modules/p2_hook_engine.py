@@ -73,12 +73,17 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import run_module
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import cli, engine_home, run_command
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import (
+    cli,
+    engine_home,
+    lean_os,
+    run_command,
+)
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import LayoutError, shown
 
-# Modules bring what they import with them, which is how the engine comes to the host: these two import all of it that
-# hosts need.
-ENGINE = (cli, run_command)
+# Modules bring what they import with them, which is how the engine comes to the host: these import all of it that hosts
+# need.
+ENGINE = (cli, lean_os, run_command)
 
 PYTHON = "/usr/bin/python3"
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -93,6 +94,21 @@ def test_without_a_bundle_it_imports_the_same_modules(installed: Installed) -> N
     loaded = installed.modules_of_a_run()
     assert set(loaded) == {"os", "start", *BUNDLED} - {"lean_os"}
     assert set(loaded.values()) == {"file"}
+
+
+def test_the_module_that_installs_the_engine_brings_all_of_the_bundle() -> None:
+    source = (ENGINE.parents[1] / "modules" / "p2_hook_engine.py").read_text()
+    imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+    brought = [name.name for node in imports if str(node.module).endswith(".p2hooks") for name in node.names]
+    program = f"""
+import importlib, json, sys
+for name in {brought}:
+    importlib.import_module(f"p2hooks.{{name}}")
+print(json.dumps([*sys.modules]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ENGINE.parent)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    assert {f"p2hooks.{name}" for name in BUNDLED} <= set(json.loads(done.stdout))
 
 
 def spoil(bundle: Path, engine: Path) -> None:
