@@ -24,7 +24,9 @@ del globals()["environ"]  # which is of bytes
 SEEK_END = 2
 
 # This one imports os, and so gets what is above; os has it as its path too.
-import posixpath as path  # noqa: E402, F401
+import posixpath  # noqa: E402
+
+path = posixpath
 
 
 def fsencode(name: str) -> bytes:
