@@ -97,8 +97,6 @@ def _list(options: argparse.Namespace) -> Answer:
     if options.pod is not None:
         return _list_for_pod(layout, options)
     missing = missing_root(layout)
-    if missing and not options.scheduled:  # what is scheduled is there to be seen before anything was installed
-        raise LayoutError(missing)
     hooks = _scheduled(layout, options) if options.scheduled else _installed(layout)
     if options.event:
         hooks = [hook for hook in hooks if hook["event"] == options.event]
