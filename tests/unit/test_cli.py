@@ -956,7 +956,10 @@ def test_the_listener_does_not_start_with_a_file_for_a_directory(host: Host, nam
 
 @pytest.mark.parametrize(
     ("code", "arguments", "message"),
-    [*((2, *case) for case in WRONG_USAGE), *((78 if re.match("listen (?!.*-file)", case[0]) else 1, *case) for case in ERRORS)],
+    [
+        *((2, *case) for case in WRONG_USAGE),
+        *((78 if re.match("listen (?!.*-file)", case[0]) else 1, *case) for case in ERRORS),
+    ],
 )
 def test_errors_are_one_line_and_one_document(host: Host, code: int, arguments: str, message: str) -> None:
     host.executable("tool")
