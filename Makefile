@@ -33,7 +33,7 @@ lint: setup ## Check licences, style, types, documentation and the changelog wit
 	. .ci/env; ruff check .
 	. .ci/env; ruff format --check .
 	. .ci/env; mypy
-	. .ci/env; for part in bin/p2-hook tests/unit tests/integration/engine tests/faults tests/report; do MYPYPATH=plugins/module_utils:plugins/plugin_utils mypy $$part; done
+	. .ci/env; for part in bin/p2-hook tests/unit tests/integration/engine tests/faults tests/report tests/guide; do MYPYPATH=plugins/module_utils:plugins/plugin_utils mypy $$part; done
 	shellcheck -x $(scripts)
 	. .ci/env; antsibull-changelog lint
 	. .ci/env; antsibull-docs lint-collection-docs --plugin-docs .
