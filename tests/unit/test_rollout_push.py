@@ -64,6 +64,11 @@ def test_a_limit_that_makes_no_sense_is_refused(name: str, value: object) -> Non
         limits_of({name: value})
 
 
+def test_a_limit_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(RolloutError, match=r"^limits: 'min_run' is none; give some of failed_hosts, .*min_runs"):
+        limits_of({"min_run": 1})
+
+
 def installed(at: float = START, sha: str = NEW.sha, origin: str = "local") -> dict[str, Any]:
     return {"hook": {"manifest_sha": sha, "versions": {}, "origin": origin, "installed": moment(at)}}
 
@@ -91,6 +96,12 @@ def test_runs_are_waited_for() -> None:
     found = judged(limits=limits, now=START + 99, node1={"install": installed(), "audit": ran(succeeded=2)})
     assert found["watch_left"] is None
     assert found["lacking"] == "waiting for its hosts to run it (2 of 3 times, min_runs)"
+
+
+def test_a_run_that_has_not_ended_is_none_yet() -> None:
+    hangs = {"install": installed(), "audit": ran(started=1)}
+    found = judged(limits=Limits(min_runs=1, watch_for=1), now=START + 99, node1=hangs)
+    assert found["lacking"] == "waiting for its hosts to run it (0 of 1 times, min_runs)"
 
 
 def test_a_run_that_failed_breaks_the_limits() -> None:

@@ -14,7 +14,7 @@ from .console import printable
 from .errors import shown
 from .fleet import HookReport, NodeReport, decode_report
 from .node_status import STATUS_PREFIX
-from .outcomes import KILLED, SKIPPED, TERMINATED, TIMED_OUT
+from .outcomes import KILLED, SKIPPED, STARTED, TERMINATED, TIMED_OUT
 from .rollout_record import Limits, Rollout
 from .run import describe
 from .store.base import Entry
@@ -50,8 +50,9 @@ class Verdict:
 
     @property
     def runs(self) -> int:
-        """How often it was executed; what was skipped was not, and what was ended after it timed out counts once."""
-        return sum(count for outcome, count in self.outcomes.items() if outcome not in (SKIPPED, TERMINATED, KILLED))
+        """How often it was executed; what was ended after it timed out counts once, and what has not ended not yet."""
+        uncounted = (STARTED, SKIPPED, TERMINATED, KILLED)
+        return sum(count for outcome, count in self.outcomes.items() if outcome not in uncounted)
 
     def watch_left(self, limits: Limits, now: float, *, allow_away: bool) -> float | None:
         """Return how many seconds it has still to be watched; None where hosts or runs are missing, or limits broken.

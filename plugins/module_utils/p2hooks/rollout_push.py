@@ -53,7 +53,7 @@ def limits_of(options: Mapping[str, Any]) -> Limits:
     """Return the limits that ``options``, as people write them, stand for; what is None is as at first.
 
     Raises:
-        RolloutError: one of them makes no sense.
+        RolloutError: one of them makes no sense, or is none.
     """
     kinds: dict[str, Callable[[Any], Any]] = {
         "failed_hosts": int,
@@ -64,6 +64,8 @@ def limits_of(options: Mapping[str, Any]) -> Limits:
     }
     limits: dict[str, Any] = {}
     for name, value in options.items():
+        if name not in kinds:
+            raise RolloutError(f"limits: {shown(str(name))} is none; give some of {', '.join(kinds)}")
         try:
             if value is not None:
                 limits[name] = kinds[name](value)
