@@ -16,6 +16,7 @@ from typing import Any
 
 from . import manifest, rollout_record, strict_yaml
 from .errors import RolloutError, shown
+from .fleet import decode_report
 from .hook_key import HookKey
 from .manifest import PodManifest
 from .node_status import STATUS_PREFIX, moment
@@ -289,15 +290,15 @@ def _first_host(rollout: Rollout, entries: Mapping[str, Entry], now: float) -> C
     Args:
         entries: what is under ``hooks-status/``.
     """
-    nodes = [store_key[len(STATUS_PREFIX) :] for store_key in entries]
-    cohorts = [Cohort((node,)) for node in sorted(nodes, key=lambda node: position(node, rollout.key))]
-    for cohort in cohorts:
-        alone = dataclasses.replace(rollout, cohort=cohort)
-        if not judge(alone, reports_of_cohort(alone, entries), now).away:
-            return cohort
-    if not cohorts:
+    values = {store_key[len(STATUS_PREFIX) :]: entry.value for store_key, entry in entries.items()}
+    if not values:
         raise _no_hosts(rollout.key)
-    return cohorts[0]
+    nodes = sorted(values, key=lambda node: position(node, rollout.key))
+    for node in nodes:
+        alone = dataclasses.replace(rollout, cohort=Cohort((node,)))
+        if not judge(alone, {node: decode_report(node, values[node])}, now).away:
+            return alone.cohort
+    return Cohort((nodes[0],))
 
 
 def _no_hosts(key: HookKey) -> RolloutError:
