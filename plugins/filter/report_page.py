@@ -67,7 +67,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit.reading import moment
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit.question import moment
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import AuditError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.host_audit import decode_audit
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.report import aggregate

@@ -255,6 +255,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import run_module
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import AUDIT, CONFIGURATION
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit import reading
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit.question import Question, moment
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.audit.summary import summarise
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import AuditError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.outcomes import OUTCOMES
@@ -265,9 +267,9 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     if params["limit"] < 0:
         raise AuditError(f"limit is {params['limit']}; give a number of records, or 0 for all")
     now = datetime.now(timezone.utc)
-    question = reading.Question(
+    question = Question(
         **{name: params[name] for name in ("hook", "hook_id", "pod_id", "event", "outcome", "run_id")},
-        **{name: reading.moment(params[name], now) for name in ("since", "until") if params[name] is not None},
+        **{name: moment(params[name], now) for name in ("since", "until") if params[name] is not None},
         limit=None if params["summary"] else params["limit"] or None,
     )
     answer = reading.read(question, params["audit_log"], params["audit_database"])
@@ -276,7 +278,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     records = answer.records[: params["limit"] or None]
     result: dict[str, Any] = {"changed": False, "records": records, "missing": answer.missing}
     if params["summary"]:
-        result["summary"] = reading.summarise(answer.records)
+        result["summary"] = summarise(answer.records)
     return result
 
 

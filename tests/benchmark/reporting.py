@@ -19,7 +19,7 @@ sys.path[:0] = [str(TOP / "plugins/plugin_utils"), str(TOP / "tests/report")]
 
 import support_many_hosts as fleet  # noqa: E402
 from p2hooks.audit.json_lines import encode  # noqa: E402
-from p2hooks.audit.reading import summarise  # noqa: E402
+from p2hooks.audit.summary import summarise  # noqa: E402
 from p2hooks.hook_info import Question, of_fleet  # noqa: E402
 from p2hooks.host_audit import decode_audit  # noqa: E402
 from p2hooks.report import aggregate  # noqa: E402

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import support_many_hosts as fleet
-from p2hooks.audit.reading import summarise
+from p2hooks.audit.summary import summarise
 from p2hooks.drift import DRIFT
 from p2hooks.host_audit import decode_audit
 from p2hooks.report import aggregate

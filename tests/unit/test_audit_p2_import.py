@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from p2hooks.audit.p2_import import import_p2, p2_rows
-from p2hooks.audit.reading import Question, read
+from p2hooks.audit.question import Question
+from p2hooks.audit.reading import read
 from p2hooks.errors import AuditError
 from support_audit import record, rows, store
 

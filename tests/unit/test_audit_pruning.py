@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from p2hooks.audit.json_lines import encode
+from p2hooks.audit.log_reader import rotated
 from p2hooks.audit.pruning import DEFAULT_RETENTION, PrunedLog, prune_database, prune_log, shrink_database
-from p2hooks.audit.reading import Question, moment, read, rotated
+from p2hooks.audit.question import Question, moment
+from p2hooks.audit.reading import read
 from p2hooks.errors import AuditError
 from support_audit import await_line, record, rows, start, store
 

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 from p2hooks.audit import Audit
+from p2hooks.audit.database_reader import names_with_id, query
 from p2hooks.audit.json_lines import JSONLines, encode
-from p2hooks.audit.reading import Answer, Question, moment, names_with_id, query, read, rotated, summarise
+from p2hooks.audit.log_reader import rotated
+from p2hooks.audit.question import Question, moment
+from p2hooks.audit.reading import Answer, read
+from p2hooks.audit.summary import summarise
 from p2hooks.errors import AuditError
 from support_audit import record, store
 

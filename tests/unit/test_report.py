@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from p2hooks import report as page
 from p2hooks.audit.counting import Tally
-from p2hooks.audit.reading import summarise
+from p2hooks.audit.summary import summarise
 from p2hooks.hook_info import Question, of_fleet
 from p2hooks.host_audit import decode_audit
 from p2hooks.node_status import moment

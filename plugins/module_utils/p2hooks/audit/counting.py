@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..outcomes import SUCCEEDED
 from .json_lines import decode
-from .reading import rotated
+from .log_reader import rotated
 
 
 class Counted(NamedTuple):

@@ -14,8 +14,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import AuditError, reason_of
+from .database_reader import open_for_reading, require_sqlite
 from .json_lines import JSONLines
-from .reading import Question, moment, open_for_reading, read, require_sqlite
+from .question import Question, moment
+from .reading import read
 from .sqlite import Database
 
 _QUERY = """

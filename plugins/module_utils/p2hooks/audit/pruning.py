@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import AuditError, reason_of
 from ..files import open_without_waiting
+from .database_reader import open_for_reading, require_sqlite
 from .json_lines import decode
-from .reading import moment, open_for_reading, require_sqlite, rotated
+from .log_reader import rotated
+from .question import moment
 from .sqlite import UnsuitableDatabase, open_for_writing
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def prune_database(path: str, oldest: str, *, check: bool = False) -> int:
     """Remove the records of hooks that started before ``oldest``; return how many there are, or were.
 
     Args:
-        oldest: a moment as :func:`.reading.moment` returns it.
+        oldest: a moment as :func:`.question.moment` returns it.
         check: only count them.
 
     Raises:
@@ -103,7 +105,7 @@ def prune_log(path: str, oldest: str, *, rotate: bool = True, check: bool = Fals
     So records go a file at a time, at most a day late, and runs that write meanwhile lose none.
 
     Args:
-        oldest: a moment as :func:`.reading.moment` returns it.
+        oldest: a moment as :func:`.question.moment` returns it.
         rotate: whether to rotate the log itself, or leave that to somebody else.
         check: only tell what would be done.
 

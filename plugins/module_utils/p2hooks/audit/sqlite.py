@@ -60,7 +60,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         # With start, so that the newest come first without sorting. Each costs every run, so there is none on hook_id:
-        # the name of a hook begins with its id, see reading.names_with_id().
+        # the name of a hook begins with its id, see database_reader.names_with_id().
         "CREATE INDEX hook_runs_by_start ON hook_runs (start)",
         "CREATE INDEX hook_runs_by_hook ON hook_runs (hook, start)",
         "CREATE INDEX hook_runs_by_pod ON hook_runs (pod_id, start)",

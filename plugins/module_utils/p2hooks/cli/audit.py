@@ -12,6 +12,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..audit import p2_import, pruning, reading
+from ..audit.question import Question, moment
+from ..audit.summary import summarise
 from ..configuration import Settings
 from ..console import Answer, UsageError, printable
 from ..errors import AuditError
@@ -32,15 +34,15 @@ def answer(options: argparse.Namespace) -> Answer:
         AuditError: a moment is unreadable, or the audit is.
     """
     now = datetime.now(timezone.utc)
-    question = reading.Question(
+    question = Question(
         **{name: getattr(options, name) for name in _FILTERS},
-        since=options.since and reading.moment(options.since, now),
-        until=options.until and reading.moment(options.until, now),
+        since=options.since and moment(options.since, now),
+        until=options.until and moment(options.until, now),
         limit=None if options.summary else options.limit or None,
     )
     found = reading.read(question, options.audit_log, options.audit_database)
     if options.summary:
-        summary = reading.summarise(found.records)
+        summary = summarise(found.records)
         data: dict[str, Any] = {"summary": summary}
         columns = ["event", "hook", "ran", "skipped", "outcomes", "last", "median", "longest"]
         rows = [_summary_row(each) for each in summary]
@@ -74,8 +76,8 @@ def prune(options: argparse.Namespace) -> Answer:
     if options.vacuum and database is None:
         raise UsageError("--vacuum needs --audit-database; see p2-hook audit-prune --help")
     now = datetime.now(timezone.utc)
-    oldest = reading.moment(options.older_than, now)
-    if oldest > reading.moment("0s", now):
+    oldest = moment(options.older_than, now)
+    if oldest > moment("0s", now):
         raise AuditError(f"older_than is {oldest}, which is in the future; give a moment that has passed, or an age")
     rotated, files = pruning.prune_log(log, oldest, rotate=options.rotate, check=options.check) if log else (False, [])
     records = pruning.prune_database(database, oldest, check=options.check) if database else 0
