@@ -198,7 +198,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.p2fleet.hooks.plugins.module_utils.module import PartialFailure, run_module
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import CONFIGURATION, NODE, ROOT, STORE
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import disk, install
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks import disk, install, install_plan
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.drift import read_host
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.errors import ManifestError
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
@@ -211,7 +211,7 @@ from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.store.option
 GLOBAL = "global"
 
 
-def make_plan(params: dict[str, Any], layout: Layout) -> install.InstallPlan:
+def make_plan(params: dict[str, Any], layout: Layout) -> install_plan.InstallPlan:
     if params["state"] == "scheduled":
         for option in ("event", "manifest", "id"):
             if params[option] is not None:
@@ -219,22 +219,24 @@ def make_plan(params: dict[str, Any], layout: Layout) -> install.InstallPlan:
                     f"{option} is given, which is for one hook; set state to present, absent or handed_back"
                 )
         events = params["events"] and [None if event == GLOBAL else event for event in params["events"]]
-        return install.plan_scheduled(
+        return install_plan.plan_scheduled(
             layout, open_store(params), node=own_node(params["node"]), events=events, allow_empty=params["allow_empty"]
         )
     key, manifest = hook_of(params)
     if params["state"] == "absent":
-        return install.plan_absent(layout, key)
+        return install_plan.plan_absent(layout, key)
     if params["state"] == "handed_back":
-        return install.plan_hand_back(
+        return install_plan.plan_hand_back(
             layout, open_store(params), key, node=own_node(params["node"]), allow_empty=params["allow_empty"]
         )
     if manifest is None:
         raise ManifestError(f"{key}: has no manifest; give one, or another state")
-    return install.plan_present(layout, key, manifest)
+    return install_plan.plan_present(layout, key, manifest)
 
 
-def result_of(plan: install.InstallPlan, actions: list[install.Action], errors: dict[str, Any]) -> dict[str, Any]:
+def result_of(
+    plan: install_plan.InstallPlan, actions: list[install_plan.Action], errors: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "changed": bool(actions),
         "actions": [

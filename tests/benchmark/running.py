@@ -21,7 +21,7 @@ from pathlib import Path
 TOP = Path(__file__).parents[2]
 sys.path.insert(0, str(TOP / "plugins/module_utils"))
 
-from p2hooks import bin2pod, install, schedule  # noqa: E402
+from p2hooks import bin2pod, install, install_plan, schedule  # noqa: E402
 from p2hooks.audit.sqlite import FIELDS, Database  # noqa: E402
 from p2hooks.hook_key import HookKey  # noqa: E402
 from p2hooks.layout import Layout  # noqa: E402
@@ -125,7 +125,7 @@ def installed_hooks(root: Path, hook: str, count: int, body: str | None = None) 
     schedule.apply(store, schedule.plan(store, pods))
     layout = Layout(str(root))
     with install.lock(layout):
-        errors = install.apply(layout, install.plan_scheduled(layout, store, node="node1"), store)[1]
+        errors = install.apply(layout, install_plan.plan_scheduled(layout, store, node="node1"), store)[1]
     if errors:
         sys.exit(f"hooks could not be installed: {errors}")
     return root

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2hooks import disk, install, install_record, schedule
+from p2hooks import disk, install, install_plan, install_record, schedule
 from p2hooks.errors import HookError
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
@@ -85,7 +85,7 @@ class Ground:
 
     def reconcile(self) -> dict[str, HookError]:
         with install.lock(self.layout):
-            plan = install.plan_scheduled(self.layout, self.store, node="node1")
+            plan = install_plan.plan_scheduled(self.layout, self.store, node="node1")
             return install.apply(self.layout, plan, self.store)[1]
 
     def start_from(self, *versions: str) -> None:
@@ -276,7 +276,7 @@ def not_recovered(ground: Ground, wanted: dict[str, tuple[str, bytes]]) -> list[
     problems += [
         f"differs: {path}" for path in sorted(wanted.keys() | tree.keys()) if wanted.get(path) != tree.get(path)
     ]
-    if install.plan_scheduled(ground.layout, ground.store, node="node1").actions:
+    if install_plan.plan_scheduled(ground.layout, ground.store, node="node1").actions:
         problems.append("there is still something to do")
     return problems
 

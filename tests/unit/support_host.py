@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from p2hooks import install, schedule
+from p2hooks import install, install_plan, schedule
 from p2hooks.errors import HookError
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
@@ -91,19 +91,19 @@ class Host:
     def reconcile(self, **options: Any) -> tuple[list[str], dict[str, HookError]]:
         """Have what is scheduled; return what was done, such as ``install before_install/a``, and the errors."""
         with install.lock(self.layout):
-            return self._apply(install.plan_scheduled(self.layout, self.store, **{"node": "node1", **options}))
+            return self._apply(install_plan.plan_scheduled(self.layout, self.store, **{"node": "node1", **options}))
 
     def present(self, key: HookKey, pod: PodManifest) -> tuple[list[str], dict[str, HookError]]:
         with install.lock(self.layout):
-            return self._apply(install.plan_present(self.layout, key, pod))
+            return self._apply(install_plan.plan_present(self.layout, key, pod))
 
     def absent(self, key: HookKey) -> tuple[list[str], dict[str, HookError]]:
         with install.lock(self.layout):
-            return self._apply(install.plan_absent(self.layout, key))
+            return self._apply(install_plan.plan_absent(self.layout, key))
 
     def hand_back(self, key: HookKey, *, allow_empty: bool = False) -> tuple[list[str], dict[str, HookError]]:
         with install.lock(self.layout):
-            plan = install.plan_hand_back(self.layout, self.store, key, node="node1", allow_empty=allow_empty)
+            plan = install_plan.plan_hand_back(self.layout, self.store, key, node="node1", allow_empty=allow_empty)
             return self._apply(plan)
 
     def runs(self, event: str | None = "before_install") -> dict[str, str]:
@@ -125,7 +125,7 @@ class Host:
     def debris(self) -> list[str]:
         return [path for path in self.tree() if "/.tmp-" in f"/{path}"]
 
-    def _apply(self, plan: install.InstallPlan) -> tuple[list[str], dict[str, HookError]]:
+    def _apply(self, plan: install_plan.InstallPlan) -> tuple[list[str], dict[str, HookError]]:
         done, errors = install.apply(self.layout, plan, self.store)
         return [f"{action.kind} {action.key}" for action in done], errors
 

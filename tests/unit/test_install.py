@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from p2hooks import disk, envdir, install, install_record, schedule
+from p2hooks import disk, envdir, install_plan, install_record, schedule
 from p2hooks.errors import LayoutError, ManifestError, StoreError, StoreUnavailable
 from p2hooks.event_hooks import hooks_of, would_run
 from p2hooks.hook_key import HookKey
@@ -121,12 +121,12 @@ def test_a_plan_says_what_is_damaged(host: Host, path: str | None, reason: str) 
         shutil.rmtree(host.root / path)
     else:
         (host.root / path).unlink()
-    (action,) = install.plan_scheduled(host.layout, host.store, node="node1").actions
+    (action,) = install_plan.plan_scheduled(host.layout, host.store, node="node1").actions
     assert (action.kind, action.reason) == ("repair", f"damaged: {reason}")
 
 
 def test_a_plan_says_what_an_upgrade_changes(host: Host) -> None:
-    def reason(plan: install.InstallPlan) -> str:
+    def reason(plan: install_plan.InstallPlan) -> str:
         (action,) = plan.actions
         return f"{action.kind}: {action.reason}"
 
@@ -137,8 +137,8 @@ def test_a_plan_says_what_an_upgrade_changes(host: Host) -> None:
         (host.pod("a", "1", config={"level": 3}), "the same version is installed, by another manifest"),
     ):
         host.schedule(A, pod)
-        assert reason(install.plan_scheduled(host.layout, host.store, node="node1")) == f"upgrade: {expected}"
-    local = install.plan_present(host.layout, A, host.pod("a", "1"))
+        assert reason(install_plan.plan_scheduled(host.layout, host.store, node="node1")) == f"upgrade: {expected}"
+    local = install_plan.plan_present(host.layout, A, host.pod("a", "1"))
     assert reason(local) == "upgrade: it is installed as store, not as local"
 
 
@@ -152,22 +152,22 @@ def test_a_root_that_runs_will_refuse_is_a_warning(host: Host, name: str) -> Non
         f"hooks below {host.root} will not run as long as this is so: "
         f"{str(directory).rstrip('/')} is writable by group or others; chmod go-w it"
     )
-    assert install.plan_present(host.layout, A, host.pod("a", "1")).all_warnings == [warning]
+    assert install_plan.plan_present(host.layout, A, host.pod("a", "1")).all_warnings == [warning]
     if name:  # the store lies in the same directory
-        assert install.plan_scheduled(host.layout, host.store, node="node1").all_warnings == [warning]
+        assert install_plan.plan_scheduled(host.layout, host.store, node="node1").all_warnings == [warning]
     (would,) = would_run(host.layout, "before_install")
     assert str(would["reason"]) in warning
     directory.chmod(0o755)
-    assert install.plan_scheduled(host.layout, host.store, node="node1").all_warnings == []
+    assert install_plan.plan_scheduled(host.layout, host.store, node="node1").all_warnings == []
 
 
 def test_a_root_that_is_still_to_be_made_may_lie_where_it_will_be_refused(host: Host) -> None:
     host.schedule(A, host.pod("a", "1"))
     layout = Layout(str(host.root / "below" / "hooks"))
-    assert install.plan_scheduled(layout, host.store, node="node1").unsafe_root is None
+    assert install_plan.plan_scheduled(layout, host.store, node="node1").unsafe_root is None
     host.root.mkdir()
     host.root.chmod(0o777)
-    assert f"{host.root} is writable" in str(install.plan_scheduled(layout, host.store, node="node1").unsafe_root)
+    assert f"{host.root} is writable" in str(install_plan.plan_scheduled(layout, host.store, node="node1").unsafe_root)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
@@ -190,8 +190,8 @@ def test_installing_again_changes_nothing_and_touches_nothing(host: Host) -> Non
     host.schedule(A, host.pod("a", "2"))
     host.reconcile()
     before = host.identity()
-    plan = install.plan_scheduled(host.layout, host.store, node="node1")
-    assert plan == install.InstallPlan(scheduled=plan.scheduled)
+    plan = install_plan.plan_scheduled(host.layout, host.store, node="node1")
+    assert plan == install_plan.InstallPlan(scheduled=plan.scheduled)
     assert host.reconcile() == ([], {})
     assert host.identity() == before
 
@@ -240,7 +240,7 @@ def test_a_record_of_an_earlier_engine_will_do_until_the_next_installation(host:
 
 def test_planning_writes_nothing(host: Host) -> None:
     host.schedule(A, host.pod("a", "1"))
-    plan = install.plan_scheduled(host.layout, host.store, node="node1")
+    plan = install_plan.plan_scheduled(host.layout, host.store, node="node1")
     assert [(action.kind, action.key, action.before) for action in plan.actions] == [("install", A, "")]
     assert not host.root.exists()
 
@@ -264,7 +264,7 @@ def test_a_plan_shows_the_manifest_before_and_after(host: Host) -> None:
     host.schedule(A, one)
     host.reconcile()
     host.schedule(A, two)
-    [action] = install.plan_scheduled(host.layout, host.store, node="node1").actions
+    [action] = install_plan.plan_scheduled(host.layout, host.store, node="node1").actions
     assert action.manifest is not None
     assert (action.kind, action.before, action.manifest.text) == ("upgrade", one.text, two.text)
 
@@ -374,10 +374,10 @@ def test_an_artifact_may_lie_in_the_store(host: Host) -> None:
     pod = host.pod("a", "1")
     schedule.apply(host.store, schedule.plan(host.store, {A: pod}, upload_artifacts=True))
     shutil.rmtree(host.artifacts)
-    plan = install.plan_scheduled(host.layout, host.store, node="node1")
+    plan = install_plan.plan_scheduled(host.layout, host.store, node="node1")
     assert plan.needs_store
     assert host.reconcile() == (["install before_install/a"], {})
-    assert not install.plan_scheduled(host.layout, host.store, node="node1").needs_store
+    assert not install_plan.plan_scheduled(host.layout, host.store, node="node1").needs_store
 
 
 def test_global_and_typed_hooks_of_the_same_id_live_side_by_side(host: Host) -> None:
@@ -417,7 +417,7 @@ def test_only_the_events_that_are_named_are_looked_at(host: Host) -> None:
         host.schedule(key, None)
     assert host.reconcile(events=["after_launch"]) == ([], {})
     assert host.reconcile(events=[None]) == (["remove a"], {})
-    assert sorted(map(str, install.installed_hooks(host.layout))) == ["after_launch/a", "before_install/a"]
+    assert sorted(map(str, install_plan.installed_hooks(host.layout))) == ["after_launch/a", "before_install/a"]
 
 
 class TestEmptyStore:
@@ -437,7 +437,7 @@ class TestEmptyStore:
     def test_says_what_else_looks_like_one_in_a_directory(self, installed: Host, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="lost data, or a file system that is not mounted, looks the same; check"):
             installed.reconcile()
-        plan = install.plan_scheduled(Layout(str(tmp_path / "new")), installed.store, node="node1")
+        plan = install_plan.plan_scheduled(Layout(str(tmp_path / "new")), installed.store, node="node1")
         assert plan.warnings == [
             f"{installed.store.name}: nothing is scheduled; a file system that is not mounted looks the same"
         ]
@@ -456,7 +456,7 @@ class TestEmptyStore:
         before = installed.identity()
         away = DirectoryStore(str(tmp_path / "away"))
         with pytest.raises(StoreUnavailable):
-            install.plan_scheduled(installed.layout, away, node="node1", allow_empty=True)
+            install_plan.plan_scheduled(installed.layout, away, node="node1", allow_empty=True)
         assert installed.identity() == before
 
     def test_is_fine_where_nothing_from_it_is_installed(self, host: Host) -> None:
@@ -482,7 +482,7 @@ class TestLocalHook:
     def test_stands_in_front_of_the_scheduled_one(self, overridden: Host) -> None:
         before = overridden.identity()
         overridden.schedule(A, overridden.pod("a", "2"))
-        plan = install.plan_scheduled(overridden.layout, overridden.store, node="node1")
+        plan = install_plan.plan_scheduled(overridden.layout, overridden.store, node="node1")
         assert (plan.actions, plan.errors, plan.overridden) == ([], {}, [A])
         assert overridden.reconcile() == ([], {})
         assert overridden.identity() == before

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2hooks import fetch, install, schedule
+from p2hooks import fetch, install, install_plan, schedule
 from p2hooks.errors import ArtifactError, LayoutError
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
@@ -137,7 +137,7 @@ def test_a_bad_artifact_is_not_installed_at_first_and_a_good_one_follows(
     assert done == ["install before_install/b"]
     only(errors)
     assert host.runs() == {"b_main_launch": "b 1"}
-    assert list(install.installed_hooks(host.layout)) == [typed("b")]
+    assert list(install_plan.installed_hooks(host.layout)) == [typed("b")]
     assert host.debris() == []
     host.schedule(A, host.pod("a", "1"))
     assert host.reconcile() == (["install before_install/a"], {})
@@ -163,7 +163,7 @@ def test_an_installed_artifact_may_not_change_under_its_version(installed: Host)
 def test_an_artifact_may_not_be_larger_than_is_allowed(host: Host) -> None:
     pod = host.pod("a", "1", script("x" * 5000))
     with install.lock(host.layout):
-        plan = install.plan_present(host.layout, A, pod)
+        plan = install_plan.plan_present(host.layout, A, pod)
         done, errors = install.apply(host.layout, plan, max_unpacked_bytes=4000)
     assert done == []
     assert "a_1.tar.gz" in only(errors) or "main_1.tar.gz" in only(errors)
@@ -173,7 +173,7 @@ def test_an_artifact_may_not_be_larger_than_is_allowed(host: Host) -> None:
 def test_an_artifact_in_the_store_needs_the_store(host: Host) -> None:
     schedule.apply(host.store, schedule.plan(host.store, {A: host.pod("a", "1")}, upload_artifacts=True))
     with install.lock(host.layout):
-        plan = install.plan_scheduled(host.layout, host.store, node="node1")
+        plan = install_plan.plan_scheduled(host.layout, host.store, node="node1")
         dummy, errors = install.apply(host.layout, plan)
     assert "lies in the store; give the store's options" in only(errors)
 

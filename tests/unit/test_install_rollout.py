@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from p2hooks import install
+from p2hooks import install_plan
 from p2hooks.errors import ManifestError, StoreDenied, StoreError
 from p2hooks.hook_key import HookKey
 from p2hooks.store import Entry
@@ -43,9 +43,9 @@ def test_a_host_of_the_cohort_takes_the_manifest_of_the_rollout_and_others_do_no
     host.schedule(key, base)
     host.reconcile()
     host.roll_out(key, new, "node1")
-    elsewhere = install.plan_scheduled(host.layout, host.store, node="node2")
+    elsewhere = install_plan.plan_scheduled(host.layout, host.store, node="node2")
     assert (elsewhere.actions, elsewhere.scheduled, elsewhere.in_rollout) == ([], {key: base.sha}, [])
-    here = install.plan_scheduled(host.layout, host.store, node="node1")
+    here = install_plan.plan_scheduled(host.layout, host.store, node="node1")
     assert ([action.kind for action in here.actions], here.scheduled, here.in_rollout) == (
         ["upgrade"], {key: new.sha}, [key],
     )  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_host_of_the_cohort_takes_the_manifest_of_the_rollout_and_others_do_no
 def test_a_share_of_all_hosts_takes_it(host: Host) -> None:
     host.schedule(A, host.pod("a", "1"))
     host.roll_out(A, host.pod("a", "2"), percent=40)
-    plans = [install.plan_scheduled(host.layout, host.store, node=f"node{number}") for number in range(100)]
+    plans = [install_plan.plan_scheduled(host.layout, host.store, node=f"node{number}") for number in range(100)]
     assert 20 < sum(plan.in_rollout == [A] for plan in plans) < 60
 
 
@@ -78,7 +78,7 @@ def test_a_promoted_rollout_changes_nothing_here(cohort_host: Host) -> None:
 
 def test_a_local_hook_stands_in_front_and_is_handed_back_to_the_rollout(cohort_host: Host) -> None:
     cohort_host.present(A, cohort_host.pod("a", "local"))
-    plan = install.plan_scheduled(cohort_host.layout, cohort_host.store, node="node1")
+    plan = install_plan.plan_scheduled(cohort_host.layout, cohort_host.store, node="node1")
     assert (plan.actions, plan.overridden, plan.in_rollout) == ([], [A], [A])
     assert cohort_host.hand_back(A) == (["hand_back before_install/a"], {})
     assert cohort_host.runs() == {"a_main_launch": "a 2"}
@@ -170,7 +170,7 @@ def test_a_token_that_may_not_read_rollouts_leaves_the_host_on_what_is_scheduled
             return super().read(prefix)
 
     host.schedule(A, host.pod("a", "1"))
-    plan = install.plan_scheduled(host.layout, Denying(str(tmp_path / "store")), node="node1")
+    plan = install_plan.plan_scheduled(host.layout, Denying(str(tmp_path / "store")), node="node1")
     assert [action.kind for action in plan.actions] == ["install"]
     assert plan.warnings == ["the store denies key:read; rollouts were left out of account"]
 
@@ -187,4 +187,4 @@ def test_what_is_scheduled_is_read_after_the_rollouts_so_that_a_promotion_in_bet
             return found
 
     promoting = Promoting(str(tmp_path / "store"))
-    assert install.plan_scheduled(cohort_host.layout, promoting, node="node1").actions == []
+    assert install_plan.plan_scheduled(cohort_host.layout, promoting, node="node1").actions == []

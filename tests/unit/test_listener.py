@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from p2hooks import install
+from p2hooks import install, install_plan
 from p2hooks.errors import LayoutError, StoreDenied, StoreUnavailable
 from p2hooks.hook_key import SCHEDULE_PREFIX
 from p2hooks.sd_notify import ERROR, INFO, NOTICE, WARNING
@@ -306,13 +306,13 @@ def test_the_pauses_between_tries_double_up_to_a_reconciliation(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[float] = []
-    plan = install.plan_scheduled
+    plan = install_plan.plan_scheduled
 
-    def noting(*arguments: object, **options: object) -> install.InstallPlan:
+    def noting(*arguments: object, **options: object) -> install_plan.InstallPlan:
         tries.append(listening.world.time)
         return plan(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(install, "plan_scheduled", noting)
+    monkeypatch.setattr(install_plan, "plan_scheduled", noting)
     listening.put("a", b"id: [")
     listening.run(160)
     assert tries == [0, 5, 15, 35, 75, 155]
@@ -509,10 +509,10 @@ def test_something_else_in_the_place_of_the_report_is_replaced(listening: Listen
 
 
 def test_long_errors_are_cut(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*dummy: object, **options: object) -> install.InstallPlan:
+    def fail(*dummy: object, **options: object) -> install_plan.InstallPlan:
         raise LayoutError("x" * 10_000)
 
-    monkeypatch.setattr(install, "plan_scheduled", fail)
+    monkeypatch.setattr(install_plan, "plan_scheduled", fail)
     listening.run(1)
     assert listening.report()["error"] == "x" * 500
 

@@ -11,7 +11,7 @@ model (no I/O)            errors, events, ids, hook_key, outcomes, time_limits, 
 disk and wire             layout, configuration, files, disk, engine_home, envdir, install_record, pod_home,
                           exec_links, archive, gzip_stream, tar_stream, extraction, fetch, store, hook_options,
                           hooked_pod, vetting, event_hooks, process, process_tree, runner, audit, sd_notify
-use cases                 bin2pod, schedule, install (plan, then apply), run, node_status, listener
+use cases                 bin2pod, schedule, install_plan, install, run, node_status, listener
 the command p2-hook       start, lean_os, bundle, console, run_command, cli
 ========================  =====================================================================
 """

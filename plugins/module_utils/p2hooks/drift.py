@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from . import exec_links, install, install_record
+from . import exec_links, install_plan, install_record
 from .errors import ArtifactError
 from .fleet import HookReport, NodeReport
 from .hook_key import SCHEDULE_PREFIX, HookKey
@@ -155,7 +155,7 @@ def read_host(layout: Layout, node: str, engine: str | None, now: float) -> Node
         OSError: what is installed cannot be read.
     """
     hooks = {}
-    for key, home in install.installed_hooks(layout).items():
+    for key, home in install_plan.installed_hooks(layout).items():
         record = home.record()
         if record is not None:  # else it was removed since
             hooks[str(key)] = HookReport(

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import disk, install
+from . import disk, install, install_plan
 from .audit.counting import OutcomeCounter
 from .errors import HookError, StoreDenied, StoreError
 from .hook_key import SCHEDULE_PREFIX, HookKey
-from .install import InstallPlan
+from .install_plan import InstallPlan
 from .layout import Layout
 from .node_status import NodeStatus
 from .pod_home import PodHome
@@ -45,10 +45,10 @@ _LONGEST_WAIT = 60.0
 _NEVER = float("inf")
 
 _DONE = {
-    install.INSTALL: "installed",
-    install.UPGRADE: "upgraded",
-    install.REPAIR: "repaired",
-    install.REMOVE: "removed",
+    install_plan.INSTALL: "installed",
+    install_plan.UPGRADE: "upgraded",
+    install_plan.REPAIR: "repaired",
+    install_plan.REMOVE: "removed",
 }
 
 
@@ -250,7 +250,7 @@ class Listener:
     def _problems(self) -> tuple[dict[str, str], str | None]:
         return {name: str(error) for name, error in self._errors.items()}, self._error
 
-    def _install(self) -> list[install.Action]:
+    def _install(self) -> list[install_plan.Action]:
         """Plan and apply; return what was done, having told the journal.
 
         Raises:
@@ -263,7 +263,7 @@ class Listener:
                 entries = store.wait(SCHEDULE_PREFIX, 0, 0).entries
             rollouts = self._rollouts.entries or {}
             try:
-                plan = install.plan_scheduled(
+                plan = install_plan.plan_scheduled(
                     layout, store, node=self._settings.node, entries=entries, rollouts=rollouts
                 )
             except StoreError:  # it was emptied, and whoever fills it again does not do so all at once
@@ -274,7 +274,7 @@ class Listener:
                 self._show(f"installing from {store.name}: {', '.join(str(action.key) for action in plan.actions)}")
             returns = {action.key for action in plan.actions if self._is_return(action, plan)}
             done, errors = install.apply(layout, plan, store, max_unpacked_bytes=self._settings.max_unpacked_bytes)
-            self._installed = len(install.installed_hooks(layout))
+            self._installed = len(install_plan.installed_hooks(layout))
         for action in done:
             versions = [each.version or "" for each in action.manifest.launchables] if action.manifest else []
             is_return = action.key in returns
@@ -293,9 +293,9 @@ class Listener:
         self._look_at = min(self._look_at, self._clock() + _LOOK_EVERY) if plan.in_rollout else _NEVER
         return done
 
-    def _is_return(self, action: install.Action, plan: InstallPlan) -> bool:
+    def _is_return(self, action: install_plan.Action, plan: InstallPlan) -> bool:
         """Tell whether what is called an upgrade puts back the version before: a rollout, or a rollback, did that."""
-        is_upgrade = action.kind == install.UPGRADE and action.key not in plan.in_rollout
+        is_upgrade = action.kind == install_plan.UPGRADE and action.key not in plan.in_rollout
         home = PodHome(self._settings.layout, action.key)
         return is_upgrade and action.manifest is not None and home.is_return(action.manifest)
 
@@ -306,7 +306,7 @@ class Listener:
             (self._hooks, SCHEDULE_PREFIX, lambda action: True),
             (self._rollouts, ROLLOUT_PREFIX, lambda action: action.only_in_rollout),
         ):
-            removals = [action for action in plan.actions if action.kind == install.REMOVE and is_meant(action)]
+            removals = [action for action in plan.actions if action.kind == install_plan.REMOVE and is_meant(action)]
             doubt = watch.doubt([f"{prefix}{action.key}" for action in removals]) if removals else None
             if doubt:
                 plan.actions = [action for action in plan.actions if action not in removals]

@@ -15,7 +15,7 @@ from . import VERSION, disk, install_record
 from .audit.counting import Counted, OutcomeCounter, Tally
 from .errors import HookError, ManifestError, shown
 from .hook_key import SCHEDULE_PREFIX, HookKey
-from .install import installed_hooks
+from .install_plan import installed_hooks
 from .layout import Layout
 from .rollout_record import ROLLOUT_PREFIX
 from .store.base import ABSENT, Change, Store

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .. import bin2pod, bundle, fetch, install, run_command, schedule, start, strict_yaml, wanted
+from .. import bin2pod, bundle, fetch, install, install_plan, run_command, schedule, start, strict_yaml, wanted
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
 from ..errors import ArtifactError, LayoutError, shown
 from ..event_hooks import hooks_of, missing_root, would_run
@@ -114,7 +114,7 @@ def _list(options: argparse.Namespace) -> Answer:
 def _installed(layout: Layout) -> list[dict[str, Any]]:
     hooks = []
     for key, home in sorted(
-        install.installed_hooks(layout).items(), key=lambda item: (item[0].event or "", item[0].id)
+        install_plan.installed_hooks(layout).items(), key=lambda item: (item[0].event or "", item[0].id)
     ):
         record = home.record()
         if record is None:  # removed since
@@ -136,7 +136,7 @@ def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, An
     store = _store(options)
     node = own_node(options.node)
     scheduled = wanted.wanted_hooks(store, node).hooks
-    plan = install.plan_scheduled(layout, store, node=node, allow_empty=True)
+    plan = install_plan.plan_scheduled(layout, store, node=node, allow_empty=True)
     states = {action.key: _state(layout, store, action) for action in plan.actions}
     states.update(dict.fromkeys(plan.overridden, "a local one is installed instead"))
     hooks = []
@@ -171,7 +171,7 @@ def _scheduled(layout: Layout, options: argparse.Namespace) -> list[dict[str, An
     return sorted(hooks, key=lambda hook: (hook["event"] or "", hook["id"]))
 
 
-def _state(layout: Layout, store: Store, action: install.Action) -> str:
+def _state(layout: Layout, store: Store, action: install_plan.Action) -> str:
     """Return how this host differs from what is scheduled, and why installing that cannot work, as far as it shows."""
     home = PodHome(layout, action.key)
     try:
@@ -212,11 +212,11 @@ def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
 
 
 _DONE = {
-    install.INSTALL: "installed",
-    install.UPGRADE: "upgraded",
-    install.REPAIR: "repaired",
-    install.HAND_BACK: "handed back",
-    install.REMOVE: "removed",
+    install_plan.INSTALL: "installed",
+    install_plan.UPGRADE: "upgraded",
+    install_plan.REPAIR: "repaired",
+    install_plan.HAND_BACK: "handed back",
+    install_plan.REMOVE: "removed",
 }
 
 
@@ -266,24 +266,24 @@ def _install(options: argparse.Namespace) -> Answer:
     return answer
 
 
-def _install_planner(options: argparse.Namespace, layout: Layout) -> Callable[[], install.InstallPlan]:
+def _install_planner(options: argparse.Namespace, layout: Layout) -> Callable[[], install_plan.InstallPlan]:
     if options.state is None:
         if options.hook is not None:
             raise UsageError(
                 f"{shown(options.hook)} is given, but not what to do with it; add --local, --absent or --hand-back"
             )
         events = options.events or None
-        return lambda: install.plan_scheduled(
+        return lambda: install_plan.plan_scheduled(
             layout, _store(options), node=own_node(options.node), events=events, allow_empty=options.allow_empty
         )
     if options.hook is None or len(options.events) != 1:
         raise UsageError("--local, --absent and --hand-back need one HOOK, and one --event EVENT or --global")
     key, pod = hook_named(options.events[0], options.hook, is_manifest=options.state == "present")
     if options.state == "absent":
-        return lambda: install.plan_absent(layout, key)
+        return lambda: install_plan.plan_absent(layout, key)
     if pod is None or options.state == "handed_back":
-        return lambda: install.plan_hand_back(layout, _store(options), key, node=own_node(options.node))
-    return lambda: install.plan_present(layout, key, pod)
+        return lambda: install_plan.plan_hand_back(layout, _store(options), key, node=own_node(options.node))
+    return lambda: install_plan.plan_present(layout, key, pod)
 
 
 def _run(options: argparse.Namespace) -> Answer:
