@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import bin2pod, bundle, fetch, install, install_plan, run_command, schedule, start, strict_yaml, wanted
 from ..console import ERROR, PARTLY_INSTALLED, Answer, UsageError
-from ..errors import ArtifactError, LayoutError, shown
+from ..errors import ArtifactError, shown
 from ..event_hooks import hooks_of, missing_root, would_run
 from ..hook_key import HookKey
 from ..hook_options import hook_named, hook_of
@@ -94,9 +94,10 @@ def _change_schedule(
 
 def _list(options: argparse.Namespace) -> Answer:
     layout = Layout(options.root)
-    if options.pod is not None:
-        return _list_for_pod(layout, options)
     missing = missing_root(layout)
+    warnings = [missing] if missing else []
+    if options.pod is not None:
+        return _list_for_pod(layout, options, warnings)
     hooks = _scheduled(layout, options) if options.scheduled else _installed(layout)
     if options.event:
         hooks = [hook for hook in hooks if hook["event"] == options.event]
@@ -108,7 +109,7 @@ def _list(options: argparse.Namespace) -> Answer:
         "no hook is scheduled, and none from the store is here" if options.scheduled else "no hook is installed here"
     )
     lines = output.table(columns, rows) if rows else [nothing]
-    return Answer({"hooks": hooks}, lines, warnings=[missing] if missing else [])
+    return Answer({"hooks": hooks}, lines, warnings=warnings)
 
 
 def _installed(layout: Layout) -> list[dict[str, Any]]:
@@ -184,13 +185,10 @@ def _state(layout: Layout, store: Store, action: install_plan.Action) -> str:
     return f"{action.reason}; cannot be installed: {obstacle}" if obstacle else action.reason
 
 
-def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
+def _list_for_pod(layout: Layout, options: argparse.Namespace, warnings: list[str]) -> Answer:
     if options.event is None:
         raise UsageError("--pod needs --event, since what runs depends on that; see p2-hook list --help")
     check_id(options.pod, "the id of the pod")
-    missing = missing_root(layout)
-    if missing:
-        raise LayoutError(missing)
     installed = {hook.path: hook for hook in hooks_of(layout, options.event)}
     hooks = []
     for would in would_run(layout, options.event):
@@ -208,7 +206,8 @@ def _list_for_pod(layout: Layout, options: argparse.Namespace) -> Answer:
         for hook in hooks
     ]
     nothing = run_command.nothing_runs(layout, options.event)
-    return Answer(data, output.table(("would", "hook", "version", "why not"), rows) if rows else [nothing])
+    lines = output.table(("would", "hook", "version", "why not"), rows) if rows else [nothing]
+    return Answer(data, lines, warnings=warnings)
 
 
 _DONE = {
