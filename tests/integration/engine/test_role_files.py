@@ -20,7 +20,7 @@ TOP = Path(__file__).parents[3]
 ROLES = ("hook_runner", "audit_log")
 
 #: Among others, %Z is no specifier of systemd's.
-ODD = "odd %Z %n $HOME 'x';#ü"
+ODD = "odd %Z %n 'x';#ü"
 
 
 def play(inventory: Path, tasks: list[dict[str, Any]], **keywords: Any) -> str:
@@ -113,6 +113,7 @@ def test_logrotate_rotates_the_log_whatever_it_is_called(files: Path, tmp_path: 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("hook_runner", {"hook_runner_config": {"root": '/a"b'}}, r'"/a\"b" cannot be a directory of hooks'),
     ("hook_runner", {"hook_runner_config": {"store_path": "/a\\"}}, r'"/a\\" cannot be a directory of hooks'),
+    ("hook_runner", {"hook_runner_config": {"root": "/a$HOME"}}, '"/a$HOME" cannot be a directory of hooks'),
     ("hook_runner", {"hook_runner_listener_read_write_paths": ["/a\nb"]}, r'"/a\nb" cannot be a directory of hooks'),
     (
         "hook_runner",
@@ -121,6 +122,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("hook_runner", {"hook_runner_consul_requirement": "-r /x"}, 'hook_runner_consul_requirement is "-r /x"; give'),
     ("audit_log", {"audit_log_path": "/a{b"}, 'audit_log_path is "/a{b"; give a path that'),
+    ("audit_log", {"audit_log_path": "/a$HOME"}, 'audit_log_path is "/a$HOME"; give a path that'),
     ("audit_log", {"audit_log_path": "/a\nb"}, r'audit_log_path is "/a\nb"; give a path that'),
     ("audit_log", {"audit_log_database": 'a"'}, r'audit_log_database is "a\""; give a path that'),
 ]
