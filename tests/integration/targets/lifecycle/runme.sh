@@ -15,5 +15,4 @@ exec "$(command -v sync)" "\$@"
 EOF
 chmod +x "$directory/bin/sync"
 export PATH="$directory/bin:$PATH"
-export ANSIBLE_PIPELINING=1
 ansible-playbook "$directory/lifecycle.yml" -i ../../inventory -e "directory=$directory" "$@"

@@ -32,5 +32,4 @@ for hook in one/greet two/greet fails/greet fails/fresh; do
   printf '#!/bin/sh\necho "%s here"\n[ %s != fails ]\n' "${hook%/*}" "${hook%/*}" >"$directory/$hook"
   chmod +x "$directory/$hook"
 done
-export ANSIBLE_PIPELINING=1
 ansible-playbook "$directory/push.yml" -i "$directory/inventory" "$@"

@@ -27,7 +27,6 @@ ansible_python_interpreter=$python
 [all:vars]
 directory=$directory
 I
-export ANSIBLE_PIPELINING=1
 
 ansible-playbook "$directory/fleet.yml" -i "$directory/inventory" "$@"
 for node in web1 web2; do
