@@ -45,7 +45,7 @@ options:
         share is no change. Where O(manifest) is scheduled already, nothing changes.
       - V(promoted) schedules it for all hosts, and ends the rollout. It fails where something else was scheduled
         since the rollout was started, and where its limits are broken by now. Where O(manifest) is scheduled already,
-        nothing changes.
+        nothing changes. What goes wrong from then on aborts nothing, V(rolled_back) is the way back.
       - V(aborted) ends the rollout, and its hosts return to what is scheduled.
       - V(rolled_back) schedules what was scheduled before, and keeps what is now, so that a second time returns. Each
         time it is a change, unless O(manifest_sha) is given. It fails where a rollout is under way.
@@ -133,13 +133,17 @@ options:
     type: str
   wait:
     description:
-      - Wait until all hosts of the cohort have the new version, and it was watched long enough, with the states
-        V(started) and V(widened).
+      - With the states V(started) and V(widened), wait until all hosts of the cohort have the new version, and it was
+        watched long enough.
+      - With the states V(promoted) and V(rolled_back), wait until all hosts that report have what is scheduled then,
+        also where nothing changes. Runs do not count. A host where it cannot be installed is waited for, since it tries
+        again.
     type: bool
     default: true
   wait_timeout:
     description:
-      - Fail after so many seconds; the rollout is still under way then. It must be longer than O(watch_for).
+      - Fail after so many seconds, and name the hosts that lack it. What was done stays, so a rollout that was started
+        or widened is still under way then. For these it must be longer than O(watch_for).
     type: float
     default: 900
   allow_away:
@@ -265,34 +269,36 @@ uploaded:
   elements: str
   sample: []
 converged:
-  description: The hosts of the cohort that have it, and where nothing speaks against it.
-  returned: when a rollout was started or widened
+  description: The hosts of the cohort, or of all, that have it, and where nothing speaks against it.
+  returned: when a rollout was started or widened, and where all hosts were waited for
   type: list
   elements: str
   sample: [web1.example.com]
 waiting:
   description: The hosts that do not have it yet, with the reason, as far as that is known.
-  returned: when a rollout was started or widened
+  returned: when a rollout was started or widened, and where all hosts were waited for
   type: dict
   sample: {web2.example.com: "it does not have it yet, by its report of 12 s ago"}
 away:
   description: The hosts that cannot be counted on, with the reason.
-  returned: when a rollout was started or widened
+  returned: when a rollout was started or widened, and where all hosts were waited for
   type: dict
   sample: {web3.example.com: its last report was due 912 s ago}
 failed_nodes:
   description: The hosts where it failed, with the reason.
-  returned: when a rollout was started or widened
+  returned: when a rollout was started or widened, and where all hosts were waited for
   type: dict
   sample: {}
 outcomes:
-  description: How many runs of the new version had which outcome, on all hosts of the cohort.
-  returned: when a rollout was started or widened
+  description: How many runs of the new version had which outcome, on all these hosts.
+  returned: when a rollout was started or widened, and where all hosts were waited for
   type: dict
   sample: {succeeded: 12}
 broken_by:
-  description: The hosts that broke the limits. It is empty where they are not broken.
-  returned: when a rollout was started or widened
+  description:
+    - The hosts that broke the limits. It is empty where they are not broken. Where all hosts are waited for, those
+      where it cannot be installed.
+  returned: when a rollout was started or widened, and where all hosts were waited for
   type: list
   elements: dict
   contains:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from listening import EVENT, bare_watchers, cpu_seconds, has
+from listening import EVENT, bare_watchers, cpu_seconds
 from p2hooks import bin2pod, rollout_options, schedule
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
@@ -196,12 +196,10 @@ class Measurement:
             self.traffic.take()
             cpu, cpu_of_hosts, began = cpu_seconds(self.consul_pid), fleet.cpu(), time.perf_counter()
             verdict = self.steer(new, options)
-            if verdict is None:
-                self.wait_until_all_have(fleet, new)
             took = (time.perf_counter() - began) * 1000
             controller, asked = self.traffic.take(), fleet.settled_traffic()
             cpu, cpu_of_hosts = cpu_seconds(self.consul_pid) - cpu, fleet.cpu() - cpu_of_hosts
-            have = len(verdict.converged) if verdict else HOSTS
+            have = len(verdict.converged)
             added, having = have - having, have
             bare = wakes + writes * added / HOSTS
             self.row(
@@ -229,23 +227,14 @@ class Measurement:
         executable.chmod(0o755)
         return bin2pod.build(str(executable), str(self.work / "build")).manifest
 
-    def steer(self, pod: PodManifest, options: Mapping[str, Any]) -> Verdict | None:
-        """Take a step, and wait for its end where the engine does."""
+    def steer(self, pod: PodManifest, options: Mapping[str, Any]) -> Verdict:
+        """Take a step, and wait for its end."""
         request = {**rollout_options.DEFAULTS, "upload_artifacts": True, "wait_timeout": PATIENCE, **options}
         steered = rollout_options.steer(self.store, KEY, pod, request, check=False)
         if steered.error:
             raise steered.error
+        assert steered.verdict
         return steered.verdict
-
-    def wait_until_all_have(self, fleet: Fleet, pod: PodManifest) -> None:
-        """Wait until it is installed everywhere, looking seldom: the hosts need the processors."""
-        deadline, missing = time.monotonic() + PATIENCE, list(fleet.roots)
-        version = pod.launchables[0].version or ""
-        while missing:
-            missing = [root for root in missing if not has(root / "pods" / str(KEY) / "installed", version)]
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(missing)} hosts do not have {pod.id} after {PATIENCE} s")
-            time.sleep(0.5)
 
     def bare_writes(self) -> float:
         """Return how long it takes to write the reports as they are to other keys, in milliseconds."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from p2hooks.errors import RolloutError, StoreConflict, StoreDenied, StoreError, StoreUnavailable
-from p2hooks.rollout import plan_abort, plan_promote, plan_widen
-from p2hooks.rollout_record import Cohort
-from p2hooks.rollout_wait import Waited, wait
+from p2hooks.rollout import Version, plan_abort, plan_promote, plan_rollback, plan_widen
+from p2hooks.rollout_record import Cohort, Rollout
+from p2hooks.rollout_wait import Waited, wait, wait_for_all
 from p2hooks.schedule import apply
 from p2hooks.store import Change, Snapshot
 from p2hooks.store.directory import DirectoryStore
-from support_rollout import BASE, KEY, NODES, OLD, RECORD, START, Fleet
+from support_rollout import BASE, KEY, NEW, NODES, OLD, OTHER, RECORD, START, Fleet
 
 
 class World(DirectoryStore):
@@ -239,3 +239,127 @@ def test_a_store_that_refuses_ends_it_at_once(world: World, fleet: Fleet) -> Non
     with pytest.raises(StoreDenied):
         waited(world, fleet)
     assert world.time == START
+
+
+@pytest.fixture
+def rolled_back(world: World, fleet: Fleet) -> Callable[..., Waited]:
+    """All four hosts had the new version, and are to take the one before; to be called with what to wait for."""
+    apply(world, plan_promote(world, KEY, None, now=START))
+    fleet.takes(*NODES)
+    plan = plan_rollback(world, KEY)
+    apply(world, plan)
+    assert plan.scheduled
+    return partial(all_waited, world, plan.scheduled)
+
+
+def all_waited(world: World, scheduled: Rollout, timeout: float = 90, **options: Any) -> Waited:
+    def now() -> float:
+        return world.time
+
+    return wait_for_all(world, scheduled, timeout=timeout, now=now, clock=now, sleep=world.sleep, **options)
+
+
+def test_after_a_rollback_it_ends_as_soon_as_all_hosts_have_that(
+    world: World, fleet: Fleet, rolled_back: Callable[..., Waited]
+) -> None:
+    for seconds, node in enumerate(NODES):
+        world.at(10 * seconds, partial(fleet.takes, node, manifest=OLD, at=START + seconds, outcomes={"failed": 1}))
+    result = rolled_back()
+    assert (result.error, result.aborted, result.verdict.converged) == (None, False, NODES)
+    assert START + 30 <= world.time < START + 32
+
+
+def test_after_a_rollback_it_names_who_lacks_that_and_why(
+    world: World, fleet: Fleet, rolled_back: Callable[..., Waited]
+) -> None:
+    fleet.takes("node1", manifest=OLD)
+    fleet.report("node2", manifest_sha=NEW.sha, scheduled_sha=OLD.sha, error="no room")
+    fleet.takes("node3", valid_for=30)
+    result = rolled_back(advice="look there")
+    assert result.error == (
+        "before_install/greet: is scheduled, but after 90 s still waiting for 1 of its hosts (node4: it does not have "
+        "it yet, by its report of 90 s ago) and 1 of its hosts away (node3: its last report was due 60 s ago) and 1 of "
+        "its hosts failing (node2: could not be installed: no room); look there"
+    )
+    assert [breach["node"] for breach in result.verdict.broken_by] == ["node2"]
+    assert world.time == START + 90
+
+
+def test_a_host_that_failed_takes_it_after_all(world: World, fleet: Fleet, rolled_back: Callable[..., Waited]) -> None:
+    fleet.takes(*NODES, manifest=OLD)
+    fleet.report("node2", manifest_sha=NEW.sha, scheduled_sha=OLD.sha, error="no room")
+    world.at(20, lambda: fleet.takes("node2", manifest=OLD, at=world.time))
+    assert rolled_back().error is None
+    assert START + 20 <= world.time < START + 22
+
+
+def test_what_was_wrong_with_the_version_that_is_gone_does_not_count(
+    world: World, fleet: Fleet, rolled_back: Callable[..., Waited]
+) -> None:
+    fleet.takes(*NODES, manifest=OLD, scheduled_sha=NEW.sha, error="no room")
+    assert rolled_back().error is None
+    assert world.asked == [0]
+
+
+def test_a_rollback_does_without_hosts_that_are_away_if_allowed(
+    fleet: Fleet, rolled_back: Callable[..., Waited]
+) -> None:
+    fleet.takes(*NODES, manifest=OLD)
+    fleet.takes("node2", manifest=NEW, valid_for=-1)
+    fleet.report("node3", manifest_sha="other", origin="local")
+    fleet.write("node4", b"{}")
+    assert "3 of its hosts away (node2: its last report" in str(rolled_back().error)
+    result = rolled_back(allow_away=True)
+    assert (result.error, list(result.verdict.away)) == (None, ["node2", "node3", "node4"])
+
+
+def test_where_no_host_reports_nobody_is_waited_for(tmp_path: Path) -> None:
+    world = World(tmp_path / "empty")
+    fleet = Fleet(tmp_path, world)
+    fleet.schedule(OLD)
+    fleet.schedule(NEW)
+    plan = plan_rollback(world, KEY)
+    apply(world, plan)
+    assert plan.scheduled
+    assert all_waited(world, plan.scheduled).error is None
+    assert world.time == START
+
+
+@pytest.mark.parametrize("meanwhile", [lambda fleet: fleet.schedule(OTHER), lambda fleet: fleet.start("node1")])
+def test_somebody_else_changes_what_was_rolled_back(
+    world: World, fleet: Fleet, rolled_back: Callable[..., Waited], meanwhile: Callable[[Fleet], object]
+) -> None:
+    world.at(5, lambda: meanwhile(fleet))
+    with pytest.raises(RolloutError, match="somebody else has scheduled something else meanwhile, or started a roll"):
+        rolled_back()
+    assert world.time < START + 20
+
+
+def test_who_runs_it_again_goes_on_waiting_for_the_same(world: World, fleet: Fleet) -> None:
+    fleet.report("node4", manifest_sha=OLD.sha, scheduled_sha=OLD.sha, error="no room")
+    promotion = plan_promote(world, KEY, Version(NEW), now=START)
+    apply(world, promotion)
+    assert plan_promote(world, KEY, Version(NEW), now=START).scheduled == promotion.scheduled
+    assert promotion.scheduled
+    assert "waiting for 4 of its hosts (node1" in str(all_waited(world, promotion.scheduled).error)
+    rollback = plan_rollback(world, KEY, leaving=NEW.sha)
+    apply(world, rollback)
+    assert plan_rollback(world, KEY, leaving=NEW.sha).scheduled == rollback.scheduled
+
+
+def test_what_cannot_be_read_can_be_rolled_back(world: World, fleet: Fleet) -> None:
+    apply(world, plan_abort(world, KEY, None))
+    fleet.schedule(NEW)
+    entry = world.get(BASE)
+    assert entry
+    world.commit([Change(BASE, b"?", entry.index)])
+    plan = plan_rollback(world, KEY)
+    apply(world, plan)
+    assert (fleet.text(BASE), plan.scheduled and plan.scheduled.manifest.sha) == (OLD.text, OLD.sha)
+
+
+def test_a_hook_that_nothing_schedules_is_not_waited_for(world: World, fleet: Fleet) -> None:
+    apply(world, plan_abort(world, KEY, None))
+    fleet.schedule(None)
+    plan = plan_rollback(world, KEY, leaving=OLD.sha)
+    assert (plan.groups, plan.scheduled) == ([], None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import manifest, rollout_record, strict_yaml
-from .errors import RolloutError, shown
+from .errors import ManifestError, RolloutError, shown
 from .fleet import decode_report
 from .hook_key import HookKey
 from .manifest import PodManifest
@@ -36,6 +36,9 @@ class RolloutPlan(SchedulePlan):
 
     #: What is under way afterwards.
     rollout: Rollout | None = None
+    #: What is scheduled for all hosts afterwards, as a rollout that they all take part in, whatever runs of it come to;
+    #: None where that is not waited for.
+    scheduled: Rollout | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
     base = store.get(key.store_key)
     if record is None or rollout is None:
         if pod and _sha_of(base, key) == pod.sha:
-            return RolloutPlan()
+            return RolloutPlan(scheduled=_for_all(key, pod, store.get(key.previous_key)))
         raise RolloutError(f"{key}: no rollout is under way; start one first")
     if pod:
         _check_manifest(rollout, pod)
@@ -183,7 +186,7 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
     verdict = judge(rollout, reports_of_cohort(rollout, store.read(STATUS_PREFIX)), now)
     if verdict.broken:
         raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
-    plan = _base_change(key, base, rollout.manifest.text, store.get(key.previous_key))
+    plan = _base_change(key, base, rollout.manifest, store.get(key.previous_key))
     plan.groups[0].append(_removal(record, key))
     plan.before[rollout.store_key] = _shown(rollout)
     return plan
@@ -229,13 +232,13 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     if record and rollout:
         raise RolloutError(f"{key}: a rollout is under way, {_origin(rollout)}; abort it first")
     base = store.get(key.store_key)
-    if leaving is not None and _sha_of(base, key) != leaving:
-        return RolloutPlan()
     previous = store.get(key.previous_key)
+    if leaving is not None and _sha_of(base, key) != leaving:
+        return RolloutPlan(scheduled=_for_all(key, _pod_of(base, key), previous) if base else None)
     if previous is None:
         raise RolloutError(f"{key}: nothing was scheduled before, so there is nothing to go back to")
     pod = manifest.parse(previous.value, f"key {key.previous_key}")
-    plan = _base_change(key, base, pod.text, previous)
+    plan = _base_change(key, base, pod, previous)
     if base is None:
         plan.groups[0].append(Change(key.previous_key, None, previous.index, must_exist=True))
     plan.groups[0].append(Change(ROLLOUT_PREFIX + str(key), None, ABSENT))  # still none is under way
@@ -266,18 +269,31 @@ def _removal(record: Entry, key: HookKey) -> Change:
     return Change(ROLLOUT_PREFIX + str(key), None, record.index, must_exist=True)
 
 
-def _base_change(key: HookKey, base: Entry | None, text: str, previous: Entry | None) -> RolloutPlan:
-    plan = RolloutPlan()
-    change = Change(key.store_key, text.encode(), index_of(base))
+def _base_change(key: HookKey, base: Entry | None, pod: PodManifest, previous: Entry | None) -> RolloutPlan:
+    plan = RolloutPlan(scheduled=_for_all(key, pod, base))
+    change = Change(key.store_key, pod.text.encode(), index_of(base))
     plan.groups.append([change, *kept(key.previous_key, base, previous)])
     if base:
         plan.before[key.store_key] = base.value.decode("utf-8", "replace")
-    plan.after[key.store_key] = text
+    plan.after[key.store_key] = pod.text
     return plan
 
 
+def _for_all(key: HookKey, pod: PodManifest, replaced: Entry | None) -> Rollout:
+    """Return what :attr:`RolloutPlan.scheduled` is where ``pod`` takes the place of ``replaced``."""
+    try:
+        replaced_sha = _sha_of(replaced, key)
+    except ManifestError:  # it is gone, so only what hosts say of it is missing
+        replaced_sha = None
+    return Rollout(key, pod, Cohort(percent=100.0), Limits(outcomes=(), watch_for=0.0), replaced_sha, "", "", "")
+
+
 def _sha_of(base: Entry | None, key: HookKey) -> str | None:
-    return manifest.parse(base.value, f"key {key.store_key}").sha if base else None
+    return _pod_of(base, key).sha if base else None
+
+
+def _pod_of(base: Entry, key: HookKey) -> PodManifest:
+    return manifest.parse(base.value, f"key {key.store_key}")
 
 
 def _hosts(store: Store) -> list[str]:

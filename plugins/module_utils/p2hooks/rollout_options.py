@@ -21,7 +21,7 @@ from .manifest import PodManifest
 from .rollout import RolloutPlan, Version, checked_percent
 from .rollout_judge import Verdict, judge
 from .rollout_record import Cohort, Rollout
-from .rollout_wait import wait
+from .rollout_wait import wait, wait_for_all
 from .store import Store
 
 STATES = ("started", "widened", "promoted", "aborted", "rolled_back")
@@ -37,7 +37,7 @@ class Steered:
     plan: RolloutPlan
     #: What is under way afterwards.
     rollout: Rollout | None
-    #: How it is doing; None where nothing is under way.
+    #: How it is doing, or what is scheduled for all where that is waited for; None where there is nothing to judge.
     verdict: Verdict | None = None
     aborted: bool = False
     #: Why this failed, though something may have been done; None where it did not.
@@ -99,9 +99,8 @@ def steer(
     _check_options(options)
     plan = _plan(store, key, version, options)
     steered = Steered(plan, plan.rollout)
-    waits = options["wait"] and plan.rollout is not None
     timeout = options["wait_timeout"]
-    if plan.rollout and waits and plan.rollout.limits.watch_for >= timeout:
+    if plan.rollout and options["wait"] and plan.rollout.limits.watch_for >= timeout:
         raise RolloutError(
             f"watch_for is {plan.rollout.limits.watch_for:g}, and wait_timeout {timeout:g}, so waiting could never end "
             "well; raise wait_timeout above it"
@@ -109,25 +108,33 @@ def steer(
     try:
         if not check:
             schedule.apply(store, plan)
-        if plan.rollout and waits and not check:
-            waited = wait(
-                store,
-                plan.rollout,
-                timeout=timeout,
-                allow_away=options["allow_away"],
-                abort_when_broken=options["abort_when_broken"],
-                tell=tell,
-            )
+        waits = options["wait"] and not check
+        waiting = {"timeout": timeout, "allow_away": options["allow_away"], "tell": tell}
+        waited = None
+        if plan.rollout and waits:
+            waited = wait(store, plan.rollout, abort_when_broken=options["abort_when_broken"], **waiting)
+        elif plan.scheduled and waits:
+            waited = wait_for_all(store, plan.scheduled, advice=_advice(options["state"], plan.scheduled), **waiting)
+        elif plan.rollout:
+            steered.verdict = judge(plan.rollout, read_fleet(store), time.time())
+        if waited:
             steered.verdict, steered.aborted = waited.verdict, waited.aborted
             steered.error = RolloutError(waited.error) if waited.error else None
             steered.rollout = None if waited.aborted else plan.rollout
-        elif plan.rollout:
-            steered.verdict = judge(plan.rollout, read_fleet(store), time.time())
     except HookError as error:
         if not plan.written:
             raise
         steered.error = error
     return steered
+
+
+def _advice(state: str, scheduled: Rollout) -> str:
+    """Return what to do about hosts that do not have in time what a step has scheduled."""
+    # A rollback that is run again without it would return to the version that is to go.
+    again = "" if state == "promoted" else f" with manifest_sha {scheduled.base_sha or 'of what is gone'}"
+    back = "; rolled_back returns to the version before" if state == "promoted" else ""
+    without = "with allow_away to do without those that are away"
+    return f"look at these hosts, and run this again{again} to go on waiting, {without}{back}"
 
 
 def described(rollout: Rollout) -> dict[str, Any]:

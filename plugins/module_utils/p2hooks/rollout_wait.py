@@ -1,15 +1,15 @@
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until a rollout has done well, or has not."""
+"""Waiting until a rollout has done well, or has not, and until all hosts have what is scheduled."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from . import rollout_record
+from . import manifest, rollout_record
 from .errors import HookError, RolloutError, StoreConflict, StoreUnavailable
 from .hook_key import HookKey
 from .node_status import STATUS_PREFIX
@@ -65,34 +65,100 @@ def wait(
         RolloutError: somebody else has ended the rollout.
         StoreError: or one of its kinds: the store could not be read.
     """
+
+    def look(entries: Mapping[str, Entry], is_over: bool) -> Waited | float:
+        record, current = _current(store, rollout)
+        moment = now()
+        verdict = judge(current, reports_of_cohort(current, entries), moment)
+        tell(verdict)
+        if verdict.broken:
+            return _broken(store, rollout.key, record, verdict, abort_when_broken)
+        watch_left = verdict.watch_left(current.limits, moment, allow_away=allow_away)
+        if watch_left == 0:
+            return Waited(verdict)
+        if is_over:
+            return Waited(verdict, _timed_out(current, verdict, timeout, watch_left, allow_away))
+        return _LOOK_EVERY if watch_left is None else watch_left
+
+    return _until(look, store, timeout, clock, sleep)
+
+
+def wait_for_all(
+    store: Store,
+    scheduled: Rollout,
+    *,
+    timeout: float,
+    allow_away: bool = False,
+    advice: str = "",
+    tell: Callable[[Verdict], None] = lambda verdict: None,
+    now: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Waited:
+    """Wait until all hosts that report have what is scheduled, however long ago that was.
+
+    A host where it cannot be installed is waited for as well, since its listener tries again.
+
+    Args:
+        scheduled: see :attr:`.rollout.RolloutPlan.scheduled`.
+        advice: what to do about hosts that do not have it.
+
+    The other arguments are those of :func:`wait`.
+
+    Raises:
+        RolloutError: somebody else has scheduled something else, or started a rollout.
+        StoreError: or one of its kinds: the store could not be read.
+    """
+
+    def look(entries: Mapping[str, Entry], is_over: bool) -> Waited | float:
+        _check_still_scheduled(store, scheduled)
+        verdict = judge(scheduled, reports_of_cohort(scheduled, entries), now())
+        tell(verdict)
+        reasons = _hosts_lacking(verdict, allow_away)
+        if verdict.failed:
+            reasons.append(f"{len(verdict.failed)} of its hosts failing ({named(verdict.failed)})")
+        if not reasons:
+            return Waited(verdict)
+        if is_over:
+            lacks = " and ".join(reasons)
+            return Waited(verdict, f"{scheduled.key}: is scheduled, but after {timeout:g} s still {lacks}; {advice}")
+        return _LOOK_EVERY
+
+    return _until(look, store, timeout, clock, sleep)
+
+
+def _until(
+    look: Callable[[Mapping[str, Entry], bool], Waited | float],
+    store: Store,
+    timeout: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> Waited:
+    """Call ``look`` each time that hosts report, until it tells what waiting came to.
+
+    Args:
+        look: is given the reports, and whether time is over. Where that is not the end, it returns after how many
+            seconds to look again in any case.
+    """
     deadline = clock() + timeout
     index, seconds = 0, 0.0
     while True:
         try:
             snapshot = store.wait(STATUS_PREFIX, index, seconds)
-            record, current = _current(store, rollout)
+            left = deadline - clock()
+            found = look(snapshot.entries, left <= 0)
         except StoreUnavailable:
             if clock() >= deadline:
                 raise
             index = 0
             sleep(min(_PAUSE, deadline - clock()))
             continue
-        moment = now()
-        verdict = judge(current, reports_of_cohort(current, snapshot.entries), moment)
-        tell(verdict)
-        if verdict.broken:
-            try:
-                return _broken(store, rollout.key, record, verdict, abort_when_broken)
-            except StoreConflict:  # somebody else steers as well, so look again
-                index = 0
-                continue
-        watch_left = verdict.watch_left(current.limits, moment, allow_away=allow_away)
-        if watch_left == 0:
-            return Waited(verdict)
-        left = deadline - clock()
-        if left <= 0:
-            return Waited(verdict, _timed_out(current, verdict, timeout, watch_left, allow_away))
-        left = min(left, _LOOK_EVERY if watch_left is None else watch_left)
+        except StoreConflict:  # somebody else steers as well, so look again
+            index = 0
+            continue
+        if isinstance(found, Waited):
+            return found
+        left = min(left, found)
         sleep(min(_PAUSE, left))
         index, seconds = snapshot.index, max(0.0, left - _PAUSE)
 
@@ -103,6 +169,16 @@ def _current(store: Store, rollout: Rollout) -> tuple[Entry, Rollout]:
     if record is None or current is None or current.started != rollout.started:
         raise RolloutError(f"{rollout.key}: somebody else has ended the rollout meanwhile; look what is scheduled now")
     return record, current
+
+
+def _check_still_scheduled(store: Store, scheduled: Rollout) -> None:
+    base = store.get(scheduled.key.store_key)
+    pod = manifest.parse(base.value, f"key {scheduled.key.store_key}") if base else None
+    if pod is None or pod.sha != scheduled.manifest.sha or store.get(scheduled.store_key):
+        raise RolloutError(
+            f"{scheduled.key}: somebody else has scheduled something else meanwhile, or started a rollout; "
+            "look what is scheduled now"
+        )
 
 
 def _broken(store: Store, key: HookKey, record: Entry, verdict: Verdict, abort: bool) -> Waited:
@@ -123,11 +199,7 @@ def lacking(limits: Limits, verdict: Verdict, watch_left: float | None, allow_aw
     Args:
         watch_left: see :meth:`Verdict.watch_left`.
     """
-    reasons = []
-    if verdict.waiting:
-        reasons.append(f"waiting for {len(verdict.waiting)} of its hosts ({named(verdict.waiting)})")
-    if verdict.away and not (allow_away and verdict.since is not None):
-        reasons.append(f"{len(verdict.away)} of its hosts away ({named(verdict.away)})")
+    reasons = _hosts_lacking(verdict, allow_away)
     if verdict.runs < limits.min_runs:
         reasons.append(f"waiting for its hosts to run it ({verdict.runs} of {limits.min_runs} times, min_runs)")
     if watch_left is not None:
@@ -135,6 +207,15 @@ def lacking(limits: Limits, verdict: Verdict, watch_left: float | None, allow_aw
     if not reasons:
         reasons.append(f"no host has it ({named(verdict.failed)})")
     return " and ".join(reasons)
+
+
+def _hosts_lacking(verdict: Verdict, allow_away: bool) -> list[str]:
+    reasons = []
+    if verdict.waiting:
+        reasons.append(f"waiting for {len(verdict.waiting)} of its hosts ({named(verdict.waiting)})")
+    if verdict.away and not (allow_away and verdict.since is not None):
+        reasons.append(f"{len(verdict.away)} of its hosts away ({named(verdict.away)})")
+    return reasons
 
 
 def _timed_out(rollout: Rollout, verdict: Verdict, timeout: float, watch_left: float | None, allow_away: bool) -> str:

@@ -273,6 +273,8 @@ def _rollout_options(parser: argparse.ArgumentParser) -> None:
             add_event(step)
         if name in ("start", "widen"):
             _add_cohort(step)
+        if name not in ("abort", "show"):
+            _add_waiting(step)
         if name == "start":
             step.add_argument(
                 "--started-by", metavar="NAME", type=given, help="who others should ask (default: this user and host)"
@@ -310,19 +312,20 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--min-runs", metavar="COUNT", type=int, help="go on waiting until it ran so often on them (default: 0)"
     )
+    limits.add_argument(
+        "--no-abort", dest="abort_when_broken", action="store_false",
+        help="leave the rollout under way when it fails more often than it may",
+    )  # fmt: skip
+
+
+def _add_waiting(parser: argparse.ArgumentParser) -> None:
     waiting = parser.add_argument_group("waiting")
-    waiting.add_argument(
-        "--no-wait", dest="wait", action="store_false", help="do not wait until it was watched long enough"
-    )
+    waiting.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait for the hosts")
     waiting.add_argument(
         "--wait-timeout", metavar="SECONDS", type=float, default=DEFAULTS["wait_timeout"],
         help="wait no longer than this (default: %(default)g)",
     )  # fmt: skip
     waiting.add_argument("--allow-away", action="store_true", help="go on without hosts that are away")
-    waiting.add_argument(
-        "--no-abort", dest="abort_when_broken", action="store_false",
-        help="leave the rollout under way when it fails more often than it may",
-    )  # fmt: skip
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:

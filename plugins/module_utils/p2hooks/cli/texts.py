@@ -308,7 +308,8 @@ example:
         "have all hosts take it",
         _HOOK,
         """\
-Schedule for all hosts what is rolled out. The version before is kept.
+Schedule for all hosts what is rolled out, and wait until they have it. The
+version before is kept.
 """,
         """\
 example:
@@ -330,7 +331,8 @@ example:
         "schedule the version before",
         _HOOK,
         """\
-Schedule for all hosts what was scheduled before. A second time returns.
+Schedule for all hosts what was scheduled before, and wait until they have it.
+A second time returns, unless --manifest-sha says which one is to go.
 """,
         """\
 example:
