@@ -18,6 +18,7 @@ ansible_python_interpreter=$python
 [all:vars]
 directory=$directory
 I
+printf '[here]\nweb2 p2_rollout_push=true\n' >"$directory/pushing"
 for node in web1 web2; do
   mkdir "$directory/$node"
   cat >"$directory/$node/p2-hook.conf" <<C
