@@ -1080,6 +1080,23 @@ def test_an_interrupt_ends_it_in_one_line(host: Host) -> None:
     assert err == "p2-hook: interrupted; the run goes on without you, and 'p2-hook audit' will show what it did\n"
 
 
+def test_an_interrupt_before_a_run_began_says_nothing_of_it(host: Host) -> None:
+    host.script("a", "")
+    manifest = host.path / "manifest"
+    os.mkfifo(manifest)
+    process = subprocess.Popen(
+        host.line(f"run {EVENT} hello --pod-manifest {manifest}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with manifest.open("wb"):  # which waits until it is being read, for which the command has to wait then
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (130, "", "")
+    assert not host.audit.exists()
+
+
 # --- the store's options ---------------------------------------------------------------------------------------------
 
 

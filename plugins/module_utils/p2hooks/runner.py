@@ -86,9 +86,9 @@ def run_apart(
     None means that the runner was killed. In that case nothing is left of what it started but what it had to spare.
 
     Meanwhile this process is a child subreaper, see prctl(2). At the end it is again what it was before, also where
-    that is an exception such as KeyboardInterrupt; after that the runner goes on, but nobody notices if it is killed.
-    Children that another thread starts meanwhile must stay in our session, or they would be taken for the runner's,
-    and no other thread may change whether we are a subreaper.
+    that is an exception. After KeyboardInterrupt, which then says so, the runner goes on, but nobody notices if it is
+    killed. Children that another thread starts meanwhile must stay in our session, or they would be taken for the
+    runner's, and no other thread may change whether we are a subreaper.
 
     Args:
         clean_up: called once nothing of the work goes on any more: in the runner, or here if that was killed.
@@ -131,6 +131,8 @@ def run_apart(
         if was_killed:
             kill(spared)
             clean_up()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the run goes on without you") from None
     finally:
         become_subreaper(was_subreaper)
         # Besides the runner, what an earlier one that stayed behind has left us with when it ended.

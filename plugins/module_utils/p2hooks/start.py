@@ -36,12 +36,10 @@ def main() -> None:
             from .cli import main as cli
 
             code = cli(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         code = 130
-        if arguments[:1] == ["run"]:
-            posix.write(
-                2, b"p2-hook: interrupted; the run goes on without you, and 'p2-hook audit' will show what it did\n"
-            )
+        if interrupt.args:  # only that of runner.run_apart has something to say
+            posix.write(2, f"p2-hook: interrupted; {interrupt}, and 'p2-hook audit' will show what it did\n".encode())
     posix._exit(code)  # everything has been written, and taking the interpreter down costs time
 
 
