@@ -37,6 +37,22 @@ exit_, posix._exit = posix._exit, tell
 start.main()
 """
 
+#: Loads the bundle, and tells which modules have its stand-in for os, which another os, and whether what is imported
+#: after that gets os itself.
+STAND_IN = """
+import posix, sys
+sys.path.insert(0, posix.environ[b"ENGINE"].decode())
+from p2hooks import start
+start.load_bundle()
+stand_in = sys.modules["p2hooks.lean_os"]
+having = {module.__name__: vars(module)["os"] for module in sys.modules.values() if "os" in vars(module)}
+kept = [name for name, module in having.items() if module is stand_in]
+others = [name for name in having if name not in kept]
+import json, os.path, shutil
+real = os is shutil.os is sys.modules["os"] is not stand_in and type(os.environ).__name__ == "_Environ"
+print(json.dumps({"kept": kept, "others": others, "real": real}))
+"""
+
 
 class Installed:
     """The command and the engine, as docs/command.md has them installed."""
@@ -88,6 +104,19 @@ def test_a_run_imports_nothing_but_the_bundle(installed: Installed) -> None:
     loaded = installed.modules_of_a_run()
     assert loaded.pop("start") == "file"
     assert loaded == dict.fromkeys(BUNDLED, "bundle")
+
+
+def test_only_the_bundle_and_paths_keep_its_stand_in_for_os(installed: Installed) -> None:
+    installed.compile()
+    environment = {**os.environ, "ENGINE": str(installed.path)}
+    command = [sys.executable, "-IS", "-c", STAND_IN]
+    told = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert told["real"]
+    assert told["others"] == []
+    elsewhere = [name for name in told["kept"] if name.removeprefix("p2hooks.") not in BUNDLED]
+    # A module of Python that has it has it for good, though it may one day need more than the stand-in can give.
+    assert sorted(elsewhere) == ["genericpath", "posixpath"]
+    assert {"p2hooks.run_command", "p2hooks.vetting", "p2hooks.runner"} <= {*told["kept"]}
 
 
 def test_without_a_bundle_it_imports_the_same_modules(installed: Installed) -> None:

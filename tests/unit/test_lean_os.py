@@ -63,3 +63,9 @@ def test_os_is_imported_for_the_rest(when: str) -> None:
     assert (
         in_the_bundle("lean_os.path.expandvars('$NONE'), len(lean_os.environ) > 0", when) == "('$NONE', True) with os"
     )
+
+
+@pytest.mark.parametrize("when", ["loading", "loaded"])
+def test_its_path_can_be_imported_as_that_of_os(when: str) -> None:
+    expression = "__import__('os.path', fromlist=['join']).join('a', 'b')"
+    assert in_the_bundle(expression, when) == "a/b without os"

@@ -26,7 +26,7 @@ SEEK_END = 2
 # This one imports os, and so gets what is above; os has it as its path too.
 import posixpath  # noqa: E402
 
-path = posixpath
+path = sys.modules["os.path"] = posixpath  # by which it can be imported
 
 
 def fsencode(name: str) -> bytes:
