@@ -600,7 +600,11 @@ def test_a_root_that_does_not_exist_is_told_from_one_without_hooks(host: Host) -
     result = host.call("list --scheduled")
     assert (result.code, result.error) == (0, f"warning: {missing}")
     assert result.out.splitlines()[1].endswith("not installed")
+    result = host.call("info --here")
+    assert (result.code, result.error) == (0, f"warning: {missing}")
+    assert result.out.splitlines()[1].endswith("1 missing")
     host.root.mkdir()
+    assert host.call("info --here").err == ""
     assert host.done("list") == "no hook is installed here\n"
     assert host.done(f"run {EVENT} hello") == f"no hook runs on {EVENT} here\n"
 

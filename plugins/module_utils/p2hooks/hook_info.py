@@ -17,6 +17,7 @@ from typing import Any
 from . import disk
 from .drift import DRIFT, Difference, FleetWanted, compare_host, failed_runs, read_host, read_wanted
 from .engine_home import EngineHome, is_older
+from .event_hooks import missing_root
 from .fleet import NodeReport, reports
 from .hook_key import HookKey
 from .layout import Layout
@@ -96,7 +97,8 @@ def of_host(store: Store, layout: Layout, question: Question, *, node: str | Non
     with disk.errors_as_layout_errors("looking at what is installed"):
         report = read_host(layout, node, EngineHome().version(), now)
         collector.add(report, compare_host(layout, wanted, report))
-    return Info(collector.document("host"), [])
+    missing = missing_root(layout)
+    return Info(collector.document("host"), [missing] if missing else [])
 
 
 def problems_of(node: Mapping[str, Any]) -> list[str]:
