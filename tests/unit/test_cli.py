@@ -609,6 +609,22 @@ def test_a_root_that_does_not_exist_is_told_from_one_without_hooks(host: Host) -
     assert host.done(f"run {EVENT} hello") == f"no hook runs on {EVENT} here\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        f"run {EVENT} hello", f"run {EVENT} hello --check", "list", "list --scheduled",
+        f"list --pod hello --event {EVENT}", "info --here", "install", "install --check",
+        f"install a --absent --event {EVENT}",
+    ],
+)  # fmt: skip
+def test_a_root_that_is_a_file_is_the_same_error_everywhere(host: Host, arguments: str) -> None:
+    host.done(f"schedule --event {EVENT} {host.hook('a')}")
+    host.root.write_text("")
+    result = host.call(arguments)
+    assert (result.code, result.out) == (1, "")
+    assert result.error == f"root {host.root} is no directory; give the directory of all hooks"
+
+
 def test_installing_warns_of_a_root_that_runs_will_refuse(host: Host) -> None:
     host.done(f"schedule --event {EVENT} {host.hook('a')}")
     host.root.mkdir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from .errors import LayoutError
 from .events import EVENTS
 
 DEFAULT_ROOT = "/data/hooks"
@@ -20,10 +21,16 @@ MANIFEST_FILE = "current_manifest.yaml"
 
 
 class Layout:
-    """The paths below one hooks' root."""
+    """The paths below one hooks' root.
+
+    Raises:
+        LayoutError: something else than a directory has its place.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
+        if os.path.exists(self.root) and not os.path.isdir(self.root):
+            raise LayoutError(f"root {self.root} is no directory; give the directory of all hooks")
         self.pods = os.path.join(self.root, "pods")
         self.exec = os.path.join(self.root, "exec")
         self.lock = os.path.join(self.root, ".lock")

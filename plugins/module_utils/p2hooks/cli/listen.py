@@ -42,9 +42,9 @@ def settings_of(options: argparse.Namespace) -> Settings:
         if not (isfinite(value) and 1 <= value <= 86400):
             raise HookError(f"{name} is {value:g}; give seconds, at least 1 and at most 86400")
     layout = Layout(options.root)
-    _check_directory("root", layout.root, "the directory of all hooks")
-    if options.store == "directory":
-        _check_directory("store_path", options.store_path, "the directory of the store")
+    path = options.store_path
+    if options.store == "directory" and os.path.lexists(path) and not os.path.isdir(path):
+        raise LayoutError(f"store_path {path} is no directory; give the directory of the store")
     return Settings(
         layout=layout,
         store=open_store(vars(options)),
@@ -54,11 +54,6 @@ def settings_of(options: argparse.Namespace) -> Settings:
         report_every=options.report_every,
         max_unpacked_bytes=options.max_unpacked_size,
     )
-
-
-def _check_directory(option: str, path: str, what: str) -> None:
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise LayoutError(f"{option} {path} is no directory; give {what}")
 
 
 def answer(configure: Callable[[], Settings]) -> Answer:
