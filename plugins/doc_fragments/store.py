@@ -47,11 +47,13 @@ options:
   consul_token_file:
     description:
       - A file, on the host where the module runs, that holds the ACL token.
+      - Where the module runs as root, it is refused if others could change it, or put another file in its place.
       - For where it is not set, see O(consul_token).
     type: path
   consul_ca_path:
     description:
       - The CA certificates that Consul's own certificate is checked against, a file or a directory.
+      - Where the module runs as root, it is refused if others could change it, or put another one in its place.
       - If it is not set, the environment variable E(CONSUL_CACERT) is used, and then the value in the configuration
         file.
     type: path

@@ -191,8 +191,7 @@ def _vet(path: str) -> None:
         ConfigurationError: somebody else can.
     """
     try:
-        # Not os.path.abspath, which takes ".." after a link for something else than the system does.
-        vetting.vet_way(path if path.startswith("/") else f"{os.getcwd()}/{path}")
+        vetting.vet_way(path)
     except HookRefused as refusal:
         where = "" if str(refusal).startswith(f"{path} ") else f"{path}: "
         raise ConfigurationError(f"{where}{refusal}") from None

@@ -111,6 +111,17 @@ class _Walk:
         self._shared[""] = bool(status.st_mode & _WRITABLE_BY_OTHERS)
         return self._follow("", path)[0]
 
+    def to_the_end(self, path: str) -> None:
+        """Follow an absolute path as :meth:`anywhere` does; at its end, too, others may not make names.
+
+        Raises:
+            HookRefused: something on the way, or at its end, is unsafe.
+            OSError: something on the way is missing or cannot be looked at.
+        """
+        end = self.anywhere(path)
+        if self._shared.get(end):
+            raise _writable(end)
+
     def directory_of_files(self, path: str) -> None:
         """Follow a path below the layout's root to a directory in which files are to be read.
 
@@ -194,13 +205,14 @@ def check(path: str, status: os.stat_result) -> None:
 
 
 def vet_way(path: str) -> None:
-    """Make sure that nobody else can change what the absolute ``path`` leads to, be it a file or a directory.
+    """Make sure that nobody else can change what ``path`` leads to: a file, or a directory and which names it has.
 
     Raises:
         HookRefused: somebody else can. The message names what is unsafe, and says what to do.
         OSError: something on the way is missing, or cannot be looked at; what comes before it is safe.
     """
-    _Walk().anywhere(path)
+    # Not os.path.abspath, which takes ".." after a link for something else than the system does.
+    _Walk().to_the_end(path if path.startswith("/") else f"{os.getcwd()}/{path}")
 
 
 def obstacle_of_root(layout: Layout) -> str | None:

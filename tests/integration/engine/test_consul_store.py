@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import threading
 import time
@@ -253,6 +254,60 @@ def test_a_token_file_is_read_anew_for_each_request(guarded_consul: Consul, tmp_
     file.unlink()
     with pytest.raises(StoreError, match=r"consul_token_file .* cannot be read: No such file"):
         store.read("hooks/")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only what root reads has to be safe, and only root can give files away")
+@pytest.mark.parametrize("option", ["token_file", "ca_path"])
+def test_a_file_that_others_could_change_is_refused(tmp_path: Path, option: str) -> None:
+    (tmp_path / "etc").mkdir()
+    path = tmp_path / "etc" / "file"
+    path.write_text(TOKEN)
+    store_at("consul", **{option: str(path)})
+
+    def refused(path: Path = path) -> str:
+        with pytest.raises(StoreError) as caught:
+            store_at("consul", **{option: str(path)})
+        assert not isinstance(caught.value, StoreUnavailable)  # which a listener would try again and again
+        message = str(caught.value).removesuffix(", or give a copy in a safe place")
+        return message.removeprefix(f"consul_{option} '{path}' could be changed by others: ")
+
+    path.chmod(0o664)
+    assert refused() == f"{path} is writable by group or others; chmod go-w it"
+    path.chmod(0o600)
+    os.chown(path, 12345, -1)
+    assert refused() == f"{path} belongs to user 12345; chown it to root"
+    os.chown(path, 0, -1)
+    (tmp_path / "etc").chmod(0o777)
+    assert refused() == f"{tmp_path}/etc is writable by group or others; chmod go-w it"
+    (tmp_path / "link").symlink_to("etc/file")
+    assert refused(tmp_path / "link") == f"{tmp_path}/etc is writable by group or others; chmod go-w it"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only what root reads has to be safe")
+def test_a_directory_where_others_could_put_a_certificate_is_refused(tmp_path: Path) -> None:
+    store_at("consul", ca_path=str(tmp_path))
+    tmp_path.chmod(0o1777)
+    with pytest.raises(StoreError, match=f"{tmp_path} is writable by group or others; chmod go-w it"):
+        store_at("consul", ca_path=str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only what root reads has to be safe")
+def test_a_token_file_is_looked_at_anew_for_each_request(guarded_consul: Consul, tmp_path: Path) -> None:
+    guarded_consul.put(A, b"x")
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    store = store_at(guarded_consul.url, token_file=str(file))
+    assert values(store) == {A: b"x"}
+    file.chmod(0o666)
+    with pytest.raises(StoreError, match=r"consul_token_file .* could be changed by others"):
+        store.read("hooks/")
+
+
+def test_files_of_who_is_not_root_are_theirs_to_protect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text(TOKEN)
+    (tmp_path / "file").chmod(0o664)  # as git makes it with a umask of 002
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    store_at("consul", token_file=str(tmp_path / "file"), ca_path=str(tmp_path / "file"))
 
 
 def test_the_options_do_not_show_the_token() -> None:

@@ -18,8 +18,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from .. import site_packages
-from ..errors import StoreDenied, StoreError, StoreUnavailable, reason_of, shown
+from .. import site_packages, vetting
+from ..errors import HookRefused, StoreDenied, StoreError, StoreUnavailable, reason_of, shown
 
 #: Where the keys are, and where transactions go: https://developer.hashicorp.com/consul/api-docs
 KEY_PATH = "/v1/kv/"
@@ -121,6 +121,8 @@ class HttpClient:
         if connection.namespace:
             session.headers["X-Consul-Namespace"] = _header("consul_namespace", connection.namespace)
         session.verify = _readable("consul_ca_path", connection.ca_path) or True
+        if connection.ca_path:
+            _vet("consul_ca_path", connection.ca_path)
         if not connection.validate_certs:
             session.verify = False
             warnings.simplefilter("ignore", self._urllib3_errors.InsecureRequestWarning)
@@ -336,6 +338,7 @@ def _token(connection: ConsulConnection) -> str | None:
     if not connection.token_file:
         return _header("consul_token", connection.token) if connection.token else None
     try:
+        _vet("consul_token_file", connection.token_file)
         with open(connection.token_file, "rb") as file:
             token = file.read(_MAX_TOKEN_FILE_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
@@ -358,3 +361,20 @@ def _readable(option: str, path: str | None) -> str | None:
     if path and not os.access(path, os.R_OK):
         raise StoreUnavailable(f"{option} {shown(path, 200)} does not exist or cannot be read; correct it")
     return path
+
+
+def _vet(option: str, path: str) -> None:
+    """Make sure that nobody else can change the file ``path`` where root reads it, since it decides whom root believes.
+
+    Raises:
+        StoreError: somebody else can.
+        OSError: something on the way to it is missing.
+    """
+    if os.geteuid() != 0:  # it is theirs, and with a umask of 002 all that they have can be written by their group
+        return
+    try:
+        vetting.vet_way(path)
+    except HookRefused as refusal:
+        raise StoreError(
+            f"{option} {shown(path, 200)} could be changed by others: {refusal}, or give a copy in a safe place"
+        ) from None
