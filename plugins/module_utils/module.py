@@ -15,7 +15,7 @@ from .p2hooks import VERSION
 from .p2hooks.configuration import Settings, configured
 from .p2hooks.engine_home import EngineHome
 from .p2hooks.errors import HookError, reason_of
-from .p2hooks.store.options import complete
+from .p2hooks.store.options import complete, warnings_of
 
 
 class PartialFailure(HookError):
@@ -45,6 +45,8 @@ def run_module(
         if "config_file" in module.params:
             _warn_of_outdated_engine(module)
             result = configured(module.params["config_file"], module.params, lambda: body(module), complete)
+            for warning in warnings_of(module.params):
+                module.warn(warning)
         else:
             result = body(module)
     except PartialFailure as error:

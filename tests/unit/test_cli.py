@@ -1120,6 +1120,19 @@ def test_an_interrupt_before_a_run_began_says_nothing_of_it(host: Host) -> None:
 # --- the store's options ---------------------------------------------------------------------------------------------
 
 
+def test_a_token_that_others_can_read_is_a_warning(host: Host) -> None:
+    host.root.mkdir()
+    token = host.path / "token"
+    token.write_text("secret")
+    for mode, warning in (
+        (0o640, ""),
+        (0o604, f"warning: consul_token_file '{token}' is readable by others; chmod o-r it"),
+    ):
+        token.chmod(mode)
+        result = host.call(f"list --store consul --consul-token-file {token}")
+        assert (result.code, result.err.removeprefix("p2-hook: ").rstrip()) == (0, warning)
+
+
 @pytest.fixture
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in (*store_options.VARIABLES.values(), "CONSUL_HTTP_SSL"):

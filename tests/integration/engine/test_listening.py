@@ -407,6 +407,7 @@ def test_a_token_that_is_deleted_and_replaced_in_its_file(tmp_path: Path, guarde
         guarded_consul.ask("DELETE", f"/v1/acl/token/{accessor}")
         service.says(ACL_NOT_FOUND, 40)
         assert service.hooks() == ["one"]
+        service.says("consul_token_file .* is readable by others; chmod o-r it")
         file.unlink()
         service.says("consul_token_file .* cannot be read: No such file or directory")
         file.write_text(guarded_consul.new_token(HOST_RULES))

@@ -15,7 +15,7 @@ from .. import VERSION
 from ..audit import reading
 from ..configuration import configured
 from ..console import Answer, UsageError, conclude
-from ..store.options import complete
+from ..store.options import complete, warnings_of
 from . import audit, commands, parser, texts
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def _answer(arguments: list[str]) -> Answer:
     command = commands.COMMANDS[options.command]
     if options.command in parser.UNCONFIGURED:
         return command(options)
-    return configured(options.config, vars(options), lambda: command(options), _COMPLETE.get(options.command, complete))
+    answer = configured(
+        options.config, vars(options), lambda: command(options), _COMPLETE.get(options.command, complete)
+    )
+    answer.warnings += warnings_of(vars(options))
+    return answer
 
 
 def _settings(arguments: list[str]) -> Settings:

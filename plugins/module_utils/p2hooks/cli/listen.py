@@ -22,7 +22,7 @@ from ..errors import HookError, LayoutError, StoreUnavailable
 from ..layout import Layout
 from ..listener import Listener, Settings
 from ..node_status import own_node
-from ..store.options import open_store
+from ..store.options import open_store, warnings_of
 
 #: A listener that did not get any further for so many seconds is stuck, and not kept alive any longer. Large artifacts
 #: take their time.
@@ -32,7 +32,7 @@ _INTERVALS = ("reconcile_every", "report_every")
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Return what ``options`` ask for.
+    """Return what ``options`` ask for, and log what is unwise in them.
 
     Raises:
         HookError: one of them is unusable; the message names it.
@@ -45,6 +45,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     path = options.store_path
     if options.store == "directory" and os.path.lexists(path) and not os.path.isdir(path):
         raise LayoutError(f"store_path {path} is no directory; give the directory of the store")
+    for warning in warnings_of(vars(options)):
+        _log(sd_notify.WARNING, warning)
     return Settings(
         layout=layout,
         store=open_store(vars(options)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from stat import S_IROTH
 from typing import Any
 
 from ..configuration import OPTIONS, Settings, truth
@@ -71,6 +72,17 @@ def _fill_from_variables(options: dict[str, Any]) -> None:
             value = f"https://{text}"
         options[name] = value
         has_token = has_token or name == "consul_token"
+
+
+def warnings_of(options: Mapping[str, Any]) -> list[str]:
+    """Return what is unwise in ``options`` that can be used, one sentence each."""
+    path = options.get("consul_token_file")
+    try:
+        if path and os.stat(path).st_mode & S_IROTH:
+            return [f"consul_token_file {shown(path, 200)} is readable by others; chmod o-r it"]
+    except OSError:  # whoever has to read it says so
+        pass
+    return []
 
 
 def open_store(options: Mapping[str, Any], *, create: bool = False) -> Store:
