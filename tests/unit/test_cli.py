@@ -456,6 +456,7 @@ def test_list_says_how_the_host_differs_from_what_is_scheduled(host: Host) -> No
 
 def test_info_says_where_hosts_differ(host: Host) -> None:
     host.done(f"schedule --event {EVENT} {host.hook('ensure_user')}")
+    host.root.mkdir()
     [before, difference] = host.done("info --here --node node1").split("\n\n")
     assert before.splitlines()[1].split()[:2] == [EVENT, "ensure_user"]
     assert difference.splitlines()[1].split() == [f"{EVENT}/ensure_user", "node1", "missing"]
