@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Copyright: (c) 2026, The p2fleet.hooks authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Rolls out from host to host, without listeners: to two hosts that share this machine and a store, with one that is gone.
+# Rolls out from host to host, without listeners: to two hosts that share this machine and a store, with one that is gone. Of the
+# two one can be switched off.
 set -eux -o pipefail
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
@@ -11,13 +12,23 @@ cat >"$directory/inventory" <<I
 gone ansible_host=127.0.0.1 ansible_port=9 ansible_ssh_common_args='-o ConnectTimeout=2'
 [here]
 web1
-web2
+web2 ansible_connection=ssh ansible_ssh_executable=$directory/ssh ansible_ssh_transfer_method=piped
 [here:vars]
 ansible_connection=local
 ansible_python_interpreter=$python
 [all:vars]
 directory=$directory
 I
+cat >"$directory/ssh" <<'S'
+#!/bin/sh
+if [ -e "${0%/*}/off" ]; then
+  echo switched off >&2
+  exit 255
+fi
+for command; do :; done
+exec sh -c "$command"
+S
+chmod +x "$directory/ssh"
 printf '[here]\nweb2 p2_rollout_push=true\n' >"$directory/pushing"
 for node in web1 web2; do
   mkdir "$directory/$node"
