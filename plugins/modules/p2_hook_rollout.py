@@ -46,7 +46,8 @@ options:
       - V(promoted) schedules it for all hosts, and ends the rollout. It fails where something else was scheduled
         since the rollout was started, and where its limits are broken by now. Where O(manifest) is scheduled already,
         nothing changes. What goes wrong from then on aborts nothing, V(rolled_back) is the way back.
-      - V(aborted) ends the rollout, and its hosts return to what is scheduled.
+      - V(aborted) ends the rollout, and its hosts return to what is scheduled. Where none is under way, nothing
+        changes, and there is a warning.
       - V(rolled_back) schedules what was scheduled before, and keeps what is now, so that a second time returns. Each
         time it is a change, unless O(manifest_sha) is given. It fails where a rollout is under way.
     type: str
@@ -333,7 +334,9 @@ from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.store.option
 def body(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     key, pod = hook_of(params)
-    steered = steer(open_store(params, create=True), key, pod, params, check=module.check_mode)
+    steered = steer(open_store(params), key, pod, params, check=module.check_mode)
+    for warning in steered.plan.warnings:
+        module.warn(warning)
     result = steered.result(check=module.check_mode)
     before, after = steered.plan.before, steered.plan.after
     result["diff"] = [

@@ -196,7 +196,7 @@ def wanted_hooks(params: dict[str, Any]) -> dict[HookKey, PodManifest | None]:
 def body(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     wanted = wanted_hooks(params)
-    store = open_store(params, create=True)
+    store = open_store(params, create=any(wanted.values()))
     plan = schedule.plan(
         store,
         wanted,

@@ -186,7 +186,7 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     manifest = host.hook("greet", "echo hello again")
     fleet = Fleet(host.path / "store")
     fleet.report("web1", "web2", at=time.time())
-    assert host.done("rollout show") == "no rollout is under way\n"
+    assert host.done("rollout show") == f"no rollout is under way in the store in '{host.path}/store'\n"
     start = f"rollout start {manifest} --event {EVENT} --nodes web1 --no-wait --started-by alice"
     assert host.done(f"{start} --check").startswith(f"would start {EVENT}/greet\n")
     *lines, waiting = host.done(start).splitlines()
@@ -235,7 +235,7 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     assert (lacking.code, lacking.data["changed"], sorted(lacking.data["waiting"])) == (1, True, ["web1", "web2"])
     assert f"run this again with manifest_sha {pod.sha} to go on waiting" in lacking.error
     assert host.done(f"{rollback} --no-wait") == "nothing to change\n"
-    assert host.done(f"rollout abort greet --event {EVENT}") == "nothing to change\n"
+    assert host.call(f"rollout abort greet --event {EVENT}").out == "nothing to change\n"
 
 
 def test_a_rollout_that_breaks_its_limits_is_an_error(host: Host) -> None:
@@ -251,7 +251,7 @@ def test_a_rollout_that_breaks_its_limits_is_an_error(host: Host) -> None:
     assert list(result.data["failed_nodes"]) == ["web1"]
     assert (result.data["aborted"], result.data["rollout"]) == (True, None)
     assert [breach["node"] for breach in result.data["broken_by"]] == ["web1"]
-    assert host.done("rollout show") == "no rollout is under way\n"
+    assert host.done("rollout show").startswith("no rollout is under way in ")
 
 
 @pytest.mark.parametrize(("more", "told"), [("", True), (" --json", False)])
@@ -292,20 +292,47 @@ def test_who_waits_for_a_rollout_sees_each_change(host: Host, more: str, told: b
         ("rollout begin", 2, "invalid choice: 'begin'"),
         ("rollout start greet", 2, "one of the arguments --event --global is required"),
         ("rollout start greet --global", 1, "greet: is missing; build it"),
-        ("rollout widen greet --global --percent 10", 1, "greet: no rollout is under way; start one first"),
+        ("rollout widen greet --global --percent 10", 1, "greet: no rollout is under way in the store in '/"),
         ("rollout widen greet --global --percent 101", 1, "percent is 101; give a number from 0 to 100"),
         ("rollout widen greet --global --percent x", 1, "percent is 'x'; give a number from 0 to 100"),
         ("rollout widen greet --global --nodes a,,b", 2, "is empty"),
         ("rollout widen greet --global --nodes a", 1, "nodes: 'a' is none of the 0 hosts"),
         ("rollout widen greet --global --wait-timeout nan", 1, "wait_timeout is nan; give seconds"),
-        ("rollout promote greet --global", 1, "greet: no rollout is under way; start one first"),
-        ("rollout rollback greet --global", 1, "greet: nothing was scheduled before"),
+        ("rollout promote greet --global", 1, "'; start one, or, if there was one, look what is scheduled now"),
+        ("rollout rollback greet --global", 1, "greet: nothing was scheduled before in the store in '/"),
         ("rollout rollback greet --global --manifest-sha=", 2, "is empty"),
     ],
 )
 def test_a_step_of_a_rollout_that_cannot_be_taken(host: Host, arguments: str, code: int, error: str) -> None:
+    (host.path / "store").mkdir()
     result = host.call(arguments)
     assert (result.code, error in result.error) == (code, True)
+
+
+def test_to_abort_what_is_not_under_way_is_told(host: Host) -> None:
+    (host.path / "store").mkdir()
+    result = host.call("rollout abort grete --global")
+    assert (result.code, result.out) == (0, "nothing to change\n")
+    assert result.error == f"warning: grete: no rollout is under way in the store in '{host.path}/store'"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "rollout show",
+        "rollout start greet.yaml --global",
+        "rollout widen greet --global --percent 10",
+        "rollout promote greet --global",
+        "rollout abort greet --global",
+        "rollout rollback greet --global",
+        "unschedule greet --global",
+    ],
+)
+def test_a_store_that_is_missing_is_not_taken_for_an_empty_one(host: Host, arguments: str) -> None:
+    host.hook("greet")
+    result = host.call(arguments)
+    assert result.error.startswith(f"the store in '{host.path}/store' does not exist; ")
+    assert (result.code, (host.path / "store").exists()) == (1, False)
 
 
 @pytest.mark.parametrize(

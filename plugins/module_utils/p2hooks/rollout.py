@@ -93,7 +93,7 @@ def plan_start(
     """
     check_limits(limits)
     if cohort:
-        _check_cohort(cohort, key, _hosts(store))
+        _check_cohort(cohort, store, key)
     pod, artifacts = version.in_store(store, key)
     record, rollout = _under_way(store, key)
     if record and rollout:
@@ -110,7 +110,7 @@ def plan_start(
     limits_at_first = _limits(Limits(), limits)
     started = Rollout(key, pod, cohort or Cohort(), limits_at_first, base_sha, started_by, moment(now), moment(now))
     if not cohort:
-        started = dataclasses.replace(started, cohort=_first_host(started, store.read(STATUS_PREFIX), now))
+        started = dataclasses.replace(started, cohort=_first_host(started, store, now))
     plan = _replacement(None, None, started)
     plan.uploads.update(missing_in(store, artifacts))
     return plan
@@ -141,7 +141,7 @@ def plan_widen(
     if record is None or rollout is None:
         if pod and _sha_of(store.get(key.store_key), key) == pod.sha:
             return RolloutPlan()
-        raise RolloutError(f"{key}: no rollout is under way; start one first")
+        raise _no_rollout(store, key)
     if pod:
         _check_manifest(rollout, pod)
     added = {node for node in cohort.nodes if not rollout.cohort.includes(node, key)}
@@ -176,7 +176,7 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
     if record is None or rollout is None:
         if pod and _sha_of(base, key) == pod.sha:
             return RolloutPlan(scheduled=_for_all(key, pod, store.get(key.previous_key)))
-        raise RolloutError(f"{key}: no rollout is under way; start one first")
+        raise _no_rollout(store, key)
     if pod:
         _check_manifest(rollout, pod)
     if _sha_of(base, key) != rollout.base_sha:
@@ -193,7 +193,9 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
 
 
 def plan_abort(store: Store, key: HookKey, version: Version | None) -> RolloutPlan:
-    """Plan to end the rollout of ``key``: its hosts go back to what is scheduled. Where none is, nothing changes.
+    """Plan to end the rollout of ``key``: its hosts go back to what is scheduled.
+
+    Where none is under way nothing changes, but there is a warning, since an id may be misspelt.
 
     Args:
         version: what has to be under way, None for whatever is, even if that cannot be read.
@@ -206,6 +208,7 @@ def plan_abort(store: Store, key: HookKey, version: Version | None) -> RolloutPl
     plan = RolloutPlan()
     record = store.get(ROLLOUT_PREFIX + str(key))
     if record is None:
+        plan.warnings.append(f"{key}: no rollout is under way in {store.name}")
         return plan
     text = record.value.decode("utf-8", "replace")
     if version:
@@ -236,7 +239,7 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     if leaving is not None and _sha_of(base, key) != leaving:
         return RolloutPlan(scheduled=_for_all(key, _pod_of(base, key), previous) if base else None)
     if previous is None:
-        raise RolloutError(f"{key}: nothing was scheduled before, so there is nothing to go back to")
+        raise RolloutError(f"{key}: nothing was scheduled before in {store.name}, so there is nothing to go back to")
     pod = manifest.parse(previous.value, f"key {key.previous_key}")
     plan = _base_change(key, base, pod, previous)
     if base is None:
@@ -300,15 +303,11 @@ def _hosts(store: Store) -> list[str]:
     return [store_key[len(STATUS_PREFIX) :] for store_key in store.read(STATUS_PREFIX)]
 
 
-def _first_host(rollout: Rollout, entries: Mapping[str, Entry], now: float) -> Cohort:
-    """Return the one host that comes first in the order of this hook: of those that are not away, if there are any.
-
-    Args:
-        entries: what is under ``hooks-status/``.
-    """
-    values = {store_key[len(STATUS_PREFIX) :]: entry.value for store_key, entry in entries.items()}
+def _first_host(rollout: Rollout, store: Store, now: float) -> Cohort:
+    """Return the one host that comes first in the order of this hook: of those that are not away, if there are any."""
+    values = {store_key[len(STATUS_PREFIX) :]: entry.value for store_key, entry in store.read(STATUS_PREFIX).items()}
     if not values:
-        raise _no_hosts(rollout.key)
+        raise _no_hosts(store, rollout.key)
     nodes = sorted(values, key=lambda node: position(node, rollout.key))
     for node in nodes:
         alone = dataclasses.replace(rollout, cohort=Cohort((node,)))
@@ -317,14 +316,21 @@ def _first_host(rollout: Rollout, entries: Mapping[str, Entry], now: float) -> C
     return Cohort((nodes[0],))
 
 
-def _no_hosts(key: HookKey) -> RolloutError:
-    return RolloutError(f"{key}: no host has reported to the store yet; have them run the listener first")
+def _no_hosts(store: Store, key: HookKey) -> RolloutError:
+    return RolloutError(f"{key}: no host has reported to {store.name} yet; have them run the listener first")
 
 
-def _check_cohort(cohort: Cohort, key: HookKey, hosts: Collection[str]) -> None:
+def _no_rollout(store: Store, key: HookKey) -> RolloutError:
+    return RolloutError(
+        f"{key}: no rollout is under way in {store.name}; start one, or, if there was one, look what is scheduled now"
+    )
+
+
+def _check_cohort(cohort: Cohort, store: Store, key: HookKey) -> None:
+    hosts = _hosts(store)
     _check_nodes(cohort, hosts)
     if not hosts:
-        raise _no_hosts(key)
+        raise _no_hosts(store, key)
     if not any(cohort.includes(node, key) for node in hosts):
         raise RolloutError(
             f"{key}: {_called(cohort)} is none of the {len(hosts)} hosts that report; name nodes, or raise percent"

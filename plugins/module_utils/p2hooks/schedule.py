@@ -35,6 +35,8 @@ class SchedulePlan:
     after: dict[str, str] = field(default_factory=dict)
     #: The keys of what :func:`apply` has written so far.
     written: set[str] = field(default_factory=set)
+    #: What people should know of it, one sentence each.
+    warnings: list[str] = field(default_factory=list)
 
 
 def plan(

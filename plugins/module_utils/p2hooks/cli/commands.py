@@ -68,7 +68,7 @@ def _unschedule(options: argparse.Namespace) -> Answer:
 def _change_schedule(
     options: argparse.Namespace, wanted: dict[HookKey, PodManifest | None], *, upload_artifacts: bool = False
 ) -> Answer:
-    store = _store(options, create=True)
+    store = _store(options, create=any(wanted.values()))
     plan = schedule.plan(store, wanted, upload_artifacts=upload_artifacts)
     if not options.check:
         schedule.apply(store, plan)

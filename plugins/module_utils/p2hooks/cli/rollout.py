@@ -37,8 +37,9 @@ def answer(options: argparse.Namespace) -> Answer:
     key, pod = hook_named(options.event, options.hook, is_manifest=options.step == "start")
     request = {**DEFAULTS, **vars(options), "state": _STATES[options.step]}
     told = (lambda verdict: None) if options.json else _Progress(key)
-    steered = steer(open_store(request, create=True), key, pod, request, check=options.check, tell=told)
+    steered = steer(open_store(request), key, pod, request, check=options.check, tell=told)
     answer = _answer(options, key, steered)
+    answer.warnings = steered.plan.warnings
     if steered.error:
         answer.code, answer.errors = ERROR, [str(steered.error)]
     return answer
@@ -71,7 +72,7 @@ def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answ
 
 
 def _show(options: argparse.Namespace) -> Answer:
-    store = open_store(vars(options), create=True)
+    store = open_store(vars(options))
     rollouts, errors = rollouts_under_way(store)
     fleet, now = read_fleet(store), time.time()
     data: list[dict[str, Any]] = []
@@ -84,7 +85,9 @@ def _show(options: argparse.Namespace) -> Answer:
         lines.append(printable(f"{rollout.key}: started by {rollout.started_by} at {rollout.started}"))
         what = [*_facts(rollout, verdict, output.versions(versions)), *_lines(verdict), _watched(verdict, watch_left)]
         lines += [printable(f"  {line}") for line in what]
-    return Answer({"rollouts": data}, lines or ["no rollout is under way"], warnings=[*map(str, errors.values())])
+    return Answer(
+        {"rollouts": data}, lines or [f"no rollout is under way in {store.name}"], warnings=[*map(str, errors.values())]
+    )
 
 
 def _facts(rollout: Rollout, verdict: Verdict, versions: str) -> list[str]:
