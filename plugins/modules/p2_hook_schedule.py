@@ -17,6 +17,8 @@ description:
   - The store is read once. All that has to change is written in transactions of up to 64 keys, each wholly or not at
     all, and a key that somebody else changed since it was read is never overwritten. The task fails then, and can be
     run again.
+  - Where a rollout of a hook is under way that changes, there is a warning, since it cannot be promoted any more. See
+    M(p2fleet.hooks.p2_hook_rollout).
 extends_documentation_fragment:
   - p2fleet.hooks.attributes
   - p2fleet.hooks.configuration
@@ -204,6 +206,8 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         upload_artifacts=params["upload_artifacts"],
         check=module.check_mode,
     )
+    for warning in plan.warnings:
+        module.warn(warning)
     if params["store"] == "consul" and not params["upload_artifacts"]:
         for key, manifest in wanted.items():
             if manifest and any(launchable.location.startswith("file:") for launchable in manifest.launchables):

@@ -182,7 +182,8 @@ def test_the_way_of_a_hook_from_an_executable_to_its_removal(any_host: Host) -> 
 
 
 def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> None:
-    host.done(f"schedule --event {EVENT} {host.hook('greet')}")
+    old = shutil.copy(host.hook("greet"), host.path / "old.yaml")
+    host.done(f"schedule --event {EVENT} {old}")
     manifest = host.hook("greet", "echo hello again")
     fleet = Fleet(host.path / "store")
     fleet.report("web1", "web2", at=time.time())
@@ -217,6 +218,15 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     (under_way,) = json.loads(host.done("rollout show --json"))["rollouts"]
     assert 0 < under_way["watch_left"] <= 60
     assert list(under_way["versions"]) == ["greet"]
+
+    overtaken = f"{EVENT}/greet: what is scheduled was changed since the rollout was started; abort the rollout, and "
+    over = host.call(f"unschedule greet --event {EVENT}")
+    assert "greet: a rollout of it is under way, which can be promoted only over what was scheduled when" in over.error
+    assert host.done("rollout show").splitlines()[-1].startswith(f"  it cannot be promoted: {overtaken}")
+    assert json.loads(host.done("rollout show --json"))["rollouts"][0]["overtaken"].startswith(overtaken)
+    assert f"\n{overtaken}" in host.call("info").out
+    host.call(f"schedule {old} --event {EVENT}")
+    assert json.loads(host.done("rollout show --json"))["rollouts"][0]["overtaken"] is None
 
     told = "2 converged, 0 waiting, 0 away, 0 failed\n"
     result = host.call(f"rollout promote greet --event {EVENT} --diff")

@@ -274,7 +274,8 @@ def test_rollouts_are_told_with_how_they_are_doing_the_broken_ones_first(store: 
     assert (good["name"], good["broken"], good["reasons"]["shown"]) == ("before_install/a", None, [])
     assert (good["version"], good["manifest"], good["base"]) == ("2", new.sha[:12], None)
     assert (good["started_by"], good["started"][:10], good["widened"]) == ("alice", "2027-01-15", None)
-    assert (broken["name"], broken["total"]) == ("before_install/b", 5)
+    assert "was changed since the rollout was started" in good["overtaken"]
+    assert (broken["name"], broken["total"], broken["overtaken"]) == ("before_install/b", 5, None)
     assert broken["hosts"] == {"converged": 1, "waiting": 2, "away": 1, "failed": 1}
     assert broken["outcomes"] == {"succeeded": 3}
     assert "hosts where it failed: 1 of 5" in broken["broken"]

@@ -292,9 +292,14 @@ def test_what_has_failed_since_it_was_watched_is_not_promoted(fleet: Fleet) -> N
 def test_what_was_scheduled_meanwhile_is_not_overwritten(fleet: Fleet, meanwhile: Any) -> None:
     fleet.start("node1")
     fleet.schedule(meanwhile)
-    message = refused(lambda: plan_promote(fleet.store, KEY, None, now=START))
-    assert "was changed since the rollout was started" in message
+    for step in (
+        lambda: start(fleet, None),
+        lambda: plan_widen(fleet.store, KEY, None, Cohort(percent=50), {}, now=START),
+        lambda: plan_promote(fleet.store, KEY, None, now=START),
+    ):
+        assert "was changed since the rollout was started" in refused(step)
     assert fleet.rollout.manifest == NEW
+    done(fleet, plan_abort(fleet.store, KEY, None))
 
 
 def test_aborting_removes_the_record_alone(fleet: Fleet) -> None:

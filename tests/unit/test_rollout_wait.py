@@ -190,6 +190,15 @@ def test_somebody_else_ends_the_rollout(world: World, fleet: Fleet, end: Callabl
     assert world.time < START + 20
 
 
+@pytest.mark.parametrize("meanwhile", [OTHER, None])
+def test_somebody_else_schedules_something_over_it(world: World, fleet: Fleet, meanwhile: Any) -> None:
+    world.at(5, lambda: fleet.schedule(meanwhile))
+    with pytest.raises(RolloutError, match="was changed since the rollout was started; abort the rollout"):
+        waited(world, fleet)
+    assert world.time < START + 20
+    assert fleet.text(RECORD)
+
+
 def test_somebody_else_widens_the_rollout(world: World, fleet: Fleet) -> None:
     fleet.takes("node1", "node2")
     world.at(5, lambda: apply(world, plan_widen(world, KEY, None, Cohort(("node3",)), {}, now=world.time)))

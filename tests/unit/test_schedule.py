@@ -122,6 +122,23 @@ def test_only_what_differs_is_changed(store: WatchedStore) -> None:
     assert scheduled(store) == {"hooks/before_install/a": pod("a").text, **plan.after}
 
 
+def test_who_schedules_over_a_rollout_is_warned(store: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.commit([Change("hooks-rollout/before_install/a", b"", 0)])
+    assert put(store, {G: pod("g")}).warnings == []
+    (warning,) = schedule.plan(store, {A: pod("a"), B: pod("b")}).warnings
+    assert warning.startswith(
+        "before_install/a: a rollout of it is under way, which can be promoted only over what was "
+    )
+
+    def denied(prefix: str) -> dict[str, Entry]:
+        if prefix == "hooks-rollout/":
+            raise StoreDenied("the store: no")
+        return WatchedStore.read(store, prefix)
+
+    monkeypatch.setattr(store, "read", denied)
+    assert put(store, {A: pod("a")}).warnings == []
+
+
 def test_what_is_replaced_or_removed_is_kept(store: WatchedStore) -> None:
     first, second, third = (pod("a", env={"N": number}) for number in "123")
     put(store, {A: first, G: pod("g")})
@@ -147,7 +164,7 @@ def test_what_is_replaced_is_kept_in_the_same_transaction(store: WatchedStore) -
     store.batch_size = 7
     with pytest.raises(StoreError, match=r"no; 3 of 40 changes were written before$"):
         put(store, {key: pod(key.id, env={"NEW": "1"}) for key in hooks})
-    assert store.reads == ["hooks/", "hooks-previous/"]
+    assert store.reads == ["hooks/", "hooks-previous/", "hooks-rollout/"]
     assert sorted(previous(store)) == [f"hooks-previous/hook{number}" for number in range(3)]
     assert sorted(key for key, text in scheduled(store).items() if "NEW" in text) == [
         "hooks/hook0",
@@ -227,7 +244,7 @@ def test_a_manifest_with_another_id(store: WatchedStore) -> None:
 def test_a_thousand_hooks_in_sixteen_transactions(store: WatchedStore) -> None:
     wanted = {HookKey.of("before_install", f"hook{number}"): pod(f"hook{number}") for number in range(1000)}
     plan = put(store, dict(wanted))
-    assert store.reads == ["hooks/"]
+    assert store.reads == ["hooks/", "hooks-rollout/"]
     assert [len(keys) for keys in store.commits] == [64] * 15 + [40]
     assert scheduled(store) == plan.after
     store.forget()

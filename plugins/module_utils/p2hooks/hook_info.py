@@ -225,7 +225,7 @@ class _Collector:
             "event": event or None,
             "id": hook_id,
             "scheduled": _manifest(pod) if pod else None,
-            "rollout": {**_rollout(rollout), "progress": self._progress(rollout)} if rollout else None,
+            "rollout": {**_rollout(rollout, pod), "progress": self._progress(rollout)} if rollout else None,
             "error": self._wanted.errors.get(name),
             "hosts": dict(hook.hosts),
             "differences": hook.differences,
@@ -260,12 +260,13 @@ def _manifest(pod: PodManifest) -> dict[str, Any]:
     return {"manifest_sha": pod.sha, "versions": {each.id: each.version or "" for each in pod.launchables}}
 
 
-def _rollout(rollout: Rollout) -> dict[str, Any]:
+def _rollout(rollout: Rollout, scheduled: PodManifest | None) -> dict[str, Any]:
     return {
         **_manifest(rollout.manifest),
         "nodes": list(rollout.cohort.nodes),
         "percent": rollout.cohort.percent,
         "base_sha": rollout.base_sha,
+        "overtaken": rollout.overtaken_by(scheduled.sha if scheduled else None),
         "started_by": rollout.started_by,
         "started": rollout.started,
         "widened": rollout.widened,

@@ -86,7 +86,7 @@ def plan_start(
         now: seconds since 1970.
 
     Raises:
-        RolloutError: the cohort or a limit is not valid, or another manifest is under way.
+        RolloutError: the cohort or a limit is not valid, or another manifest is under way, or was overtaken.
         ArtifactError: see :func:`.schedule.plan`.
         ManifestError: what is scheduled or under way cannot be read.
         StoreError: the store could not be read.
@@ -95,15 +95,16 @@ def plan_start(
     if cohort:
         _check_cohort(cohort, store, key)
     pod, artifacts = version.in_store(store, key)
+    base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
     if record and rollout:
         _check_manifest(rollout, pod)
+        _check_base(rollout, base)
         if cohort and not _is_within(cohort, rollout):
             raise RolloutError(
                 f"{key}: the rollout is under way for {_called(rollout.cohort)}, {_origin(rollout)}; widen it instead"
             )
         return _replacement(record, rollout, dataclasses.replace(rollout, limits=_limits(rollout.limits, limits)))
-    base = store.get(key.store_key)
     base_sha = _sha_of(base, key)
     if base_sha == pod.sha:
         return RolloutPlan()
@@ -130,20 +131,23 @@ def plan_widen(
         now: seconds since 1970.
 
     Raises:
-        RolloutError: the cohort or a limit is not valid, or no rollout, or that of another manifest, is under way.
-        ManifestError: what is under way cannot be read.
+        RolloutError: the cohort or a limit is not valid, or no rollout, or that of another manifest, is under way, or
+            it was overtaken.
+        ManifestError: what is scheduled or under way cannot be read.
         StoreError: the store could not be read.
     """
     check_limits(limits)
     _check_nodes(cohort, _hosts(store))
+    base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
     pod = version.in_store(store, key)[0] if version else None
     if record is None or rollout is None:
-        if pod and _sha_of(store.get(key.store_key), key) == pod.sha:
+        if pod and _sha_of(base, key) == pod.sha:
             return RolloutPlan()
         raise _no_rollout(store, key)
     if pod:
         _check_manifest(rollout, pod)
+    _check_base(rollout, base)
     added = {node for node in cohort.nodes if not rollout.cohort.includes(node, key)}
     wider = Cohort(
         (*rollout.cohort.nodes, *sorted(added)),
@@ -171,18 +175,15 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
         StoreError: the store could not be read.
     """
     pod = version.in_store(store, key)[0] if version else None
-    record, rollout = _under_way(store, key)
     base = store.get(key.store_key)
+    record, rollout = _under_way(store, key)
     if record is None or rollout is None:
         if pod and _sha_of(base, key) == pod.sha:
             return RolloutPlan(scheduled=_for_all(key, pod, store.get(key.previous_key)))
         raise _no_rollout(store, key)
     if pod:
         _check_manifest(rollout, pod)
-    if _sha_of(base, key) != rollout.base_sha:
-        raise RolloutError(
-            f"{key}: what is scheduled was changed since the rollout was started; abort the rollout, and start it again"
-        )
+    _check_base(rollout, base)
     verdict = judge(rollout, reports_of_cohort(rollout, store.read(STATUS_PREFIX)), now)
     if verdict.broken:
         raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
@@ -382,6 +383,12 @@ def _check_manifest(rollout: Rollout, pod: PodManifest) -> None:
             f"{rollout.key}: the rollout of another manifest is under way, {_origin(rollout)}; "
             "promote or abort that one first"
         )
+
+
+def _check_base(rollout: Rollout, base: Entry | None) -> None:
+    overtaken = rollout.overtaken_by(_sha_of(base, rollout.key))
+    if overtaken:
+        raise RolloutError(overtaken)
 
 
 def _is_within(cohort: Cohort, rollout: Rollout) -> bool:

@@ -82,6 +82,19 @@ class Rollout:
         """The key of the store that holds this record."""
         return ROLLOUT_PREFIX + str(self.key)
 
+    def overtaken_by(self, base_sha: str | None) -> str | None:
+        """Return why it cannot be promoted where ``base_sha`` is scheduled, in one line; None where that is no reason.
+
+        Args:
+            base_sha: the SHA of the manifest that is scheduled now; None where none is.
+        """
+        if base_sha == self.base_sha:
+            return None
+        return (
+            f"{self.key}: what is scheduled was changed since the rollout was started; "
+            "abort the rollout, and start it again"
+        )
+
     def encode(self) -> bytes:
         """Return the value of the key."""
         content = {

@@ -62,7 +62,7 @@ def wait(
         clock: returns seconds that only grow.
 
     Raises:
-        RolloutError: somebody else has ended the rollout.
+        RolloutError: somebody else has ended the rollout, or scheduled something else.
         StoreError: or one of its kinds: the store could not be read.
     """
 
@@ -164,10 +164,15 @@ def _until(
 
 
 def _current(store: Store, rollout: Rollout) -> tuple[Entry, Rollout]:
+    # Before the record, since to promote changes both at once.
+    base = store.get(rollout.key.store_key)
     record = store.get(rollout.store_key)
     current = rollout_record.decode(rollout.key, record.value, f"key {rollout.store_key}") if record else None
     if record is None or current is None or current.started != rollout.started:
         raise RolloutError(f"{rollout.key}: somebody else has ended the rollout meanwhile; look what is scheduled now")
+    overtaken = current.overtaken_by(manifest.parse(base.value, f"key {rollout.key.store_key}").sha if base else None)
+    if overtaken:
+        raise RolloutError(overtaken)
     return record, current
 
 

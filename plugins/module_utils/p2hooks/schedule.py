@@ -79,8 +79,14 @@ def plan(
         texts.update({name: None for name in scheduled if _is_of_a_hook_not_in(wanted, name)})
     changed = {name: text for name, text in texts.items() if _differs(scheduled.get(name), text)}
     previous = store.read(PREVIOUS_PREFIX) if not changed.keys().isdisjoint(scheduled) else {}
+    under_way = _rollouts(store) if changed else {}
     for name, text in changed.items():
         _add(result, name, scheduled.get(name), text, previous)
+        if ROLLOUT_PREFIX + name[len(SCHEDULE_PREFIX) :] in under_way:
+            result.warnings.append(
+                f"{name[len(SCHEDULE_PREFIX) :]}: a rollout of it is under way, which can be promoted only over what "
+                "was scheduled when it was started; abort it, and start it again"
+            )
         result.uploads.update(missing_in(store, artifacts.get(name, {})))
     return result
 
@@ -113,6 +119,13 @@ def apply(store: Store, schedule: SchedulePlan) -> None:
         keys = {change.key for change in batch} & (schedule.before.keys() | schedule.after.keys())
         written += len(keys)
         schedule.written |= keys
+
+
+def _rollouts(store: Store) -> Mapping[str, Entry]:
+    try:
+        return store.read(ROLLOUT_PREFIX)
+    except StoreDenied:  # who does not steer rollouts need not have that right
+        return {}
 
 
 def _make_folder_of_rollouts(store: Store) -> None:

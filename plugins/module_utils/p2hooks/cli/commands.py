@@ -89,7 +89,9 @@ def _change_schedule(
     differences = [
         output.Difference(key, before.get(key, ""), after.get(key, "")) for key in sorted(before.keys() | after.keys())
     ]
-    return output.with_differences(options, data, lines or ["nothing to change"], differences)
+    answer = output.with_differences(options, data, lines or ["nothing to change"], differences)
+    answer.warnings = plan.warnings
+    return answer
 
 
 def _list(options: argparse.Namespace) -> Answer:

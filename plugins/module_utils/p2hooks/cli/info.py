@@ -43,6 +43,8 @@ def _lines(data: Mapping[str, Any]) -> list[str]:
         columns = ("event", "id", "version", "rollout", "hosts", "failing")
         lines = output.table(columns, [_hook_row(hook) for hook in hooks])
     lines += [printable(f"{_name(hook)}: {hook['error']}") for hook in hooks if hook["error"]]
+    rollouts = [hook["rollout"] for hook in hooks if hook["rollout"]]
+    lines += [printable(rollout["overtaken"]) for rollout in rollouts if rollout["overtaken"]]
     differences = [_difference_row(hook, each) for hook in hooks for each in hook["differences"]]
     if differences:
         lines += ["", *output.table(("hook", "host", "state", "why"), differences)]

@@ -18,7 +18,7 @@ from ..rollout_judge import Verdict, judge
 from ..rollout_options import DEFAULTS, Steered, described, shown_verdict, steer
 from ..rollout_record import Rollout
 from ..store.options import open_store
-from ..wanted import rollouts_under_way
+from ..wanted import rollouts_under_way, scheduled_hooks
 from . import output
 
 #: The state that each step leads to, and what it is called while it is only to be shown.
@@ -74,6 +74,7 @@ def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answ
 def _show(options: argparse.Namespace) -> Answer:
     store = open_store(vars(options))
     rollouts, errors = rollouts_under_way(store)
+    scheduled = scheduled_hooks(store)[0]
     fleet, now = read_fleet(store), time.time()
     data: list[dict[str, Any]] = []
     lines = []
@@ -81,9 +82,13 @@ def _show(options: argparse.Namespace) -> Answer:
         verdict = judge(rollout, fleet, now)
         watch_left = verdict.watch_left(rollout.limits, now, allow_away=False)
         versions = {each.id: each.version or "" for each in rollout.manifest.launchables}
-        data.append({**described(rollout), **shown_verdict(verdict), "versions": versions, "watch_left": watch_left})
+        pod = scheduled.get(rollout.key)
+        overtaken = rollout.overtaken_by(pod.sha if pod else None)
+        facts = {"versions": versions, "watch_left": watch_left, "overtaken": overtaken}
+        data.append({**described(rollout), **shown_verdict(verdict), **facts})
         lines.append(printable(f"{rollout.key}: started by {rollout.started_by} at {rollout.started}"))
         what = [*_facts(rollout, verdict, output.versions(versions)), *_lines(verdict), _watched(verdict, watch_left)]
+        what += [f"it cannot be promoted: {overtaken}"] if overtaken else []
         lines += [printable(f"  {line}") for line in what]
     return Answer(
         {"rollouts": data}, lines or [f"no rollout is under way in {store.name}"], warnings=[*map(str, errors.values())]

@@ -52,6 +52,7 @@ def _rollout(hook: Mapping[str, Any], rollout: Mapping[str, Any]) -> dict[str, A
         "hosts": progress["hosts"],
         "total": sum(progress["hosts"].values()),
         "broken": progress["broken"],
+        "overtaken": rollout["overtaken"],
         "outcomes": {outcome: outcomes[outcome] for outcome in OUTCOMES if outcomes.get(outcome)},
         "reasons": bounded(list(_reasons(progress)), MAX_REASONS),
     }
