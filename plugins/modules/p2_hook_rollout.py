@@ -79,8 +79,8 @@ options:
     type: str
   manifest_sha:
     description:
-      - The SHA of the manifest that is to go, for O(state=rolled_back). Where another one is scheduled, nothing
-        changes, so the task can be run again.
+      - The SHA of the manifest that is to go, for O(state=rolled_back), or how it begins, in 12 digits or more. Where
+        another one is scheduled, nothing changes, so the task can be run again.
       - RV(p2fleet.hooks.p2_hook_info#module:hooks) has that of what is scheduled.
     type: str
   upload_artifacts:
@@ -263,6 +263,13 @@ aborted:
   description: Whether it broke its limits and was aborted for that.
   returned: success, and where it was waited for
   type: bool
+summary:
+  description:
+    - What the step comes to, in words. Where something is scheduled for all hosts, from which version to which they go;
+      of a rollback also why there is nothing to do.
+  returned: success, and where it was waited for
+  type: str
+  sample: from manifest 4cadd2ef597c to manifest 81d2f2f9c1f6
 uploaded:
   description: The keys of the artifacts that were put into the store.
   returned: success, and where it was waited for

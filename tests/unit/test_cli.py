@@ -232,7 +232,8 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     result = host.call(f"rollout promote greet --event {EVENT} --diff")
     assert (result.code, result.err) == (0, f"p2-hook: {EVENT}/greet: {told}")
     promoted = result.out
-    assert promoted.startswith(f"promoted {EVENT}/greet\n{told}runs: none yet\n--- hooks-rollout/{EVENT}/greet\n")
+    to = f"from manifest {read_manifest(str(old)).sha[:12]} to manifest {pod.sha[:12]}\n"
+    assert promoted.startswith(f"promoted {EVENT}/greet\n{to}{told}runs: none yet\n--- hooks-rollout/{EVENT}/greet\n")
     assert f"\n+++ hooks/{EVENT}/greet\n" in promoted
     for step in ("start --nodes web1", "widen --percent 100", "promote --no-wait"):
         assert host.done(f"rollout {step} {manifest} --event {EVENT}") == "nothing to change\n"
@@ -240,11 +241,13 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     assert (again["changed"], again["converged"]) == (False, ["web1", "web2"])
     assert "give the id in place of a manifest" in host.call(f"rollout rollback {manifest} --event {EVENT}").error
     rollback = f"rollout rollback greet --event {EVENT} --manifest-sha {pod.sha}"
-    assert host.done(f"{rollback} --check --no-wait") == f"would roll back {EVENT}/greet\n"
+    way = f"from manifest {pod.sha[:12]} to manifest {read_manifest(str(old)).sha[:12]}"
+    assert host.done(f"{rollback} --check --no-wait") == f"would roll back {EVENT}/greet\n{way}\n"
     lacking = host.call(f"{rollback} --wait-timeout 0 --json")
     assert (lacking.code, lacking.data["changed"], sorted(lacking.data["waiting"])) == (1, True, ["web1", "web2"])
     assert f"run this again with manifest_sha {pod.sha} to go on waiting" in lacking.error
-    assert host.done(f"{rollback} --no-wait") == "nothing to change\n"
+    assert lacking.data["summary"] == way
+    assert re.fullmatch("nothing to change\nmanifest .* is scheduled, not .*\n", host.done(f"{rollback} --no-wait"))
     assert host.call(f"rollout abort greet --event {EVENT}").out == "nothing to change\n"
 
 

@@ -334,6 +334,26 @@ def test_a_rollback_of_one_version_can_be_run_again(fleet: Fleet) -> None:
     again = plan_rollback(fleet.store, KEY, leaving=NEW.sha)
     assert (again.groups, again.before, again.after) == ([], {}, {})
     assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (OLD.text, NEW.text)
+    assert again.summary == f"manifest {OLD.sha[:12]} is scheduled, not {NEW.sha[:12]}, so there is nothing to do"
+
+
+def test_a_rollback_says_from_which_version_to_which_it_goes(fleet: Fleet) -> None:
+    fleet.schedule(NEW)
+    for leaving in (None, NEW.sha, NEW.sha[:12]):
+        plan = plan_rollback(fleet.store, KEY, leaving=leaving)
+        assert (len(plan.groups), plan.summary) == (1, f"from manifest {NEW.sha[:12]} to manifest {OLD.sha[:12]}")
+    fleet.schedule(None)
+    assert plan_rollback(fleet.store, KEY).summary == f"from nothing to manifest {NEW.sha[:12]}"
+    gone = plan_rollback(fleet.store, KEY, leaving=NEW.sha)
+    assert gone.summary == f"nothing is scheduled, not {NEW.sha[:12]}, so there is nothing to do"
+
+
+@pytest.mark.parametrize("leaving", ["", "abc", NEW.sha[:11], NEW.sha + "0", "x" * 64])
+def test_a_rollback_of_what_can_be_no_version_is_refused(fleet: Fleet, leaving: str) -> None:
+    fleet.schedule(NEW)
+    assert refused(lambda: plan_rollback(fleet.store, KEY, leaving=leaving)) == (
+        f"manifest_sha is {leaving!r}; give its 64 hexadecimal digits, or the first 12 or more of them"
+    )
 
 
 def test_a_promoted_version_can_be_rolled_back(fleet: Fleet) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import manifest, rollout_record, strict_yaml
+from .console import abbreviated
 from .errors import ManifestError, RolloutError, shown
 from .fleet import decode_report
 from .hook_key import HookKey
@@ -25,6 +27,9 @@ from .rollout_judge import judge, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout, position
 from .schedule import SchedulePlan, index_of, kept, missing_in, with_artifacts_in
 from .store import ABSENT, Change, Entry, Store
+
+#: Of a manifest: all digits, or as many as people are shown.
+_SHA_OR_START = re.compile("[0-9a-f]{12,64}")
 
 #: The outcomes that can count against a new version.
 COUNTABLE = tuple(outcome for outcome in OUTCOMES if outcome not in (STARTED, SUCCEEDED))
@@ -39,6 +44,8 @@ class RolloutPlan(SchedulePlan):
     #: What is scheduled for all hosts afterwards, as a rollout that they all take part in, whatever runs of it come to;
     #: None where that is not waited for.
     scheduled: Rollout | None = None
+    #: What it comes to, in words; empty where that needs none.
+    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -225,20 +232,29 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     """Plan to schedule what was scheduled before, and to keep in its place what is: a second time returns to that.
 
     Args:
-        leaving: the SHA of the manifest that is to go; nothing changes where another one is scheduled.
+        leaving: the SHA of the manifest that is to go, or how it begins; nothing changes where another is scheduled.
 
     Raises:
-        RolloutError: a rollout is under way, or nothing was scheduled before.
+        RolloutError: a rollout is under way, nothing was scheduled before, or ``leaving`` can be no SHA.
         ManifestError: what was scheduled before is no valid manifest.
         StoreError: the store could not be read.
     """
+    if leaving is not None and not _SHA_OR_START.fullmatch(leaving):
+        raise RolloutError(
+            f"manifest_sha is {shown(leaving)}; give its 64 hexadecimal digits, or the first 12 or more of them"
+        )
     record, rollout = _under_way(store, key)
     if record and rollout:
         raise RolloutError(f"{key}: a rollout is under way, {_origin(rollout)}; abort it first")
     base = store.get(key.store_key)
     previous = store.get(key.previous_key)
-    if leaving is not None and _sha_of(base, key) != leaving:
-        return RolloutPlan(scheduled=_for_all(key, _pod_of(base, key), previous) if base else None)
+    current = _pod_of(base, key) if base and leaving is not None else None
+    if leaving is not None and not (current and current.sha.startswith(leaving)):
+        there = f"manifest {abbreviated(current.sha)}" if current else "nothing"
+        return RolloutPlan(
+            scheduled=_for_all(key, current, previous) if current else None,
+            summary=f"{there} is scheduled, not {abbreviated(leaving)}, so there is nothing to do",
+        )
     if previous is None:
         raise RolloutError(f"{key}: nothing was scheduled before in {store.name}, so there is nothing to go back to")
     pod = manifest.parse(previous.value, f"key {key.previous_key}")
@@ -274,7 +290,10 @@ def _removal(record: Entry, key: HookKey) -> Change:
 
 
 def _base_change(key: HookKey, base: Entry | None, pod: PodManifest, previous: Entry | None) -> RolloutPlan:
-    plan = RolloutPlan(scheduled=_for_all(key, pod, base))
+    scheduled = _for_all(key, pod, base)
+    replaced = scheduled.base_sha and f"manifest {abbreviated(scheduled.base_sha)}"
+    was = replaced or ("what cannot be read" if base else "nothing")
+    plan = RolloutPlan(scheduled=scheduled, summary=f"from {was} to manifest {abbreviated(pod.sha)}")
     change = Change(key.store_key, pod.text.encode(), index_of(base))
     plan.groups.append([change, *kept(key.previous_key, base, previous)])
     if base:

@@ -50,6 +50,7 @@ class Steered:
             "changed": bool(written) or self.aborted,
             "aborted": self.aborted,
             "rollout": described(self.rollout) if self.rollout else None,
+            "summary": self.plan.summary,
             "uploaded": sorted(self.plan.uploads if check else self.plan.uploads.keys() & self.plan.written),
             **(shown_verdict(self.verdict) if self.verdict else {}),
         }

@@ -281,8 +281,9 @@ def _rollout_options(parser: argparse.ArgumentParser) -> None:
             )
         if name == "rollback":
             step.add_argument(
-                "--manifest-sha", metavar="SHA", type=given, help="only where the manifest with this SHA is scheduled"
-            )
+                "--manifest-sha", metavar="SHA", type=given,
+                help="only where the manifest with this SHA is scheduled; 12 digits of it are enough",
+            )  # fmt: skip
         if name not in ("rollback", "show"):
             add_upload(step)
         if name != "show":

@@ -63,6 +63,7 @@ def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answ
     data = steered.result(check=options.check)
     done = f"would {_WOULD[options.step]}" if options.check else _STATES[options.step].replace("_", " ")
     lines = [f"{done} {key}"] if steered.plan.groups else ["nothing to change"]
+    lines += [steered.plan.summary] if steered.plan.summary else []
     lines += _lines(steered.verdict) if steered.verdict else []
     before, after = steered.plan.before, steered.plan.after
     differences = [
