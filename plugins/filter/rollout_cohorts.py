@@ -28,11 +28,13 @@ options:
     description: The event of the hook; without it the hook is global.
     type: str
   nodes:
-    description: The hosts that come first. Without it, the one that comes first in the order of this hook.
+    description: The hosts that come first. Without it, the one with the lowest place.
     type: list
     elements: str
   percents:
-    description: The shares of all hosts that have it then, as in O(p2fleet.hooks.p2_hook_rollout#module:percent).
+    description:
+      - The shares of the hosts that have it then, as in O(p2fleet.hooks.p2_hook_rollout#module:percent), which also
+        explains the places. A share that adds nobody is no step.
     type: list
     elements: raw
     default: []

@@ -154,7 +154,7 @@ hooks:
       description:
         - The same of the rollout that is under way; null where none is.
         - Also C(nodes) and C(percent), which are its cohort, C(base_sha), the manifest that was scheduled when it
-          started, C(started_by), C(started), and when the cohort last changed, C(widened). C(overtaken) says why it
+          started, C(started_by), C(started), and when a step last added hosts, C(widened). C(overtaken) says why it
           cannot be promoted, where something else was scheduled since, or is null.
         - And how it is doing, C(progress), which is null unless all hosts are looked at. There, C(hosts) is how many of
           the cohort are C(converged), C(waiting), C(away) and C(failed), with the hosts and the reasons in C(waiting),

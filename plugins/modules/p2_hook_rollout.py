@@ -39,7 +39,7 @@ options:
       - V(started) has the cohort of O(nodes) and O(percent) take O(manifest). Where that is under way already, for
         these hosts or more, or where it is scheduled for all, nothing changes. It fails where another rollout of this
         hook is under way.
-      - Without O(nodes) and O(percent), V(started) has the one host take it that comes first in the order of this hook,
+      - Without O(nodes) and O(percent), V(started) has the one host take it that has the lowest place, see O(percent),
         of those that are not away. Where O(manifest) is under way already, nothing changes then, whoever takes it.
       - V(widened) has O(nodes) and O(percent) take it as well. Nobody who takes it already is left out, so a smaller
         share is no change. Where O(manifest) is scheduled already, nothing changes.
@@ -96,8 +96,10 @@ options:
     elements: str
   percent:
     description:
-      - The share of all hosts that belong to the cohort as well, a number from 0 to 100, such as V(5) or V(5%). Which
-        hosts that are depends on the hook and on their names alone.
+      - The share of the hosts that belong to the cohort as well, a number from 0 to 100, such as V(5) or V(5%).
+      - Which hosts that are depends on the hook and on their names alone. Each has a place from 0 to below 100, and
+        belongs to it where that is below the share. So of many hosts it is about that share, but of few it may be none
+        or all. RV(summary) says how many it is; to have a certain number, give O(nodes).
     type: raw
   failed_hosts:
     description:
@@ -167,7 +169,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Bring a new version to two hosts and five percent of the others, and watch it for five minutes
+- name: Bring a new version to two hosts and about five percent of the others, and watch it for five minutes
   p2fleet.hooks.p2_hook_rollout:
     state: started
     event: before_install
@@ -179,7 +181,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Have half of the hosts take it, and bear one where it fails
+- name: Have about half of the hosts take it, and bear one where it fails
   p2fleet.hooks.p2_hook_rollout:
     state: widened
     event: before_install
@@ -232,7 +234,7 @@ rollout:
       type: list
       elements: str
     percent:
-      description: The share of all hosts that belong to it as well.
+      description: The share of the hosts that belong to it as well.
       type: float
     failed_hosts:
       description: See O(failed_hosts).
@@ -257,7 +259,7 @@ rollout:
       description: When it was started.
       type: str
     widened:
-      description: When its cohort last changed.
+      description: When a step last added hosts.
       type: str
 aborted:
   description: Whether it broke its limits and was aborted for that.
@@ -265,11 +267,11 @@ aborted:
   type: bool
 summary:
   description:
-    - What the step comes to, in words. Where something is scheduled for all hosts, from which version to which they go;
-      of a rollback also why there is nothing to do.
+    - What the step comes to, in words. For how many hosts a rollout is. Where something is scheduled for all, from
+      which version to which they go; of a rollback also why there is nothing to do.
   returned: success, and where it was waited for
   type: str
-  sample: from manifest 4cadd2ef597c to manifest 81d2f2f9c1f6
+  sample: for 2 of 3 hosts
 uploaded:
   description: The keys of the artifacts that were put into the store.
   returned: success, and where it was waited for

@@ -189,11 +189,12 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     fleet.report("web1", "web2", at=time.time())
     assert host.done("rollout show") == f"no rollout is under way in the store in '{host.path}/store'\n"
     start = f"rollout start {manifest} --event {EVENT} --nodes web1 --no-wait --started-by alice"
-    assert host.done(f"{start} --check").startswith(f"would start {EVENT}/greet\n")
+    assert host.done(f"{start} --check").startswith(f"would start {EVENT}/greet\nfor 1 of 2 hosts\n")
     *lines, waiting = host.done(start).splitlines()
-    assert lines == [f"started {EVENT}/greet", "0 converged, 1 waiting, 0 away, 0 failed", "runs: none yet"]
+    assert lines[:2] == [f"started {EVENT}/greet", "for 1 of 2 hosts"]
+    assert lines[2:] == ["0 converged, 1 waiting, 0 away, 0 failed", "runs: none yet"]
     assert re.fullmatch("waiting: web1: it does not have it yet, by its report of [0-9]+ s ago", waiting)
-    assert host.done(start).startswith("nothing to change\n")
+    assert host.done(start).startswith("nothing to change\nfor 1 of 2 hosts, as before\n")
     wider = host.call(f"rollout widen greet --event {EVENT} --percent 100 --no-wait --json").data
     assert (wider["changed"], sorted(wider["waiting"]), wider["rollout"]["percent"]) == (True, ["web1", "web2"], 100)
     assert host.done("rollout show").startswith(f"{EVENT}/greet: started by alice at ")
@@ -204,7 +205,7 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     shown = host.done("rollout show").splitlines()
     assert shown[1:4] == [
         f"  version {(pod.launchables[0].version or '')[:12]}, manifest {pod.sha[:12]}",
-        "  for web1 and 100%: hosts 2",
+        "  for web1 and 100%: 2 of 2 hosts",
         f"  limits: failed_hosts 0, failed_runs 0, outcomes {','.join(FAILURES)}, watch_for 60.0, min_runs 0",
     ]
     assert shown[4].startswith("  0 converged, 2 waiting, ")

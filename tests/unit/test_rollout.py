@@ -255,6 +255,25 @@ def test_a_cohort_only_grows(fleet: Fleet) -> None:
     assert fleet.rollout.limits == Limits(watch_for=5.0)
 
 
+def test_a_step_that_adds_no_host_is_not_watched_anew(fleet: Fleet) -> None:
+    fleet.start(IN_ORDER[0])
+    below_second = Cohort(percent=position(IN_ORDER[1], KEY))
+    plan = done(fleet, plan_widen(fleet.store, KEY, None, below_second, {}, now=START + 60))
+    assert (fleet.rollout.cohort.percent, fleet.rollout.widened) == (below_second.percent, moment(START))
+    assert plan.summary == "for 1 of 4 hosts, as before"
+    above_second = Cohort(percent=below_second.percent + 1e-9)
+    plan = done(fleet, plan_widen(fleet.store, KEY, None, above_second, {}, now=START + 120))
+    assert (fleet.rollout.widened, plan.summary) == (moment(START + 120), "for 2 of 4 hosts")
+
+
+def test_a_step_says_for_how_many_hosts_it_is(fleet: Fleet) -> None:
+    assert start(fleet, None).summary == "for 1 of 4 hosts"
+    assert start(fleet, Cohort(percent=100)).summary == "for 4 of 4 hosts"
+    fleet.start("node1", "node2")
+    assert start(fleet, None).summary == "for 2 of 4 hosts, as before"
+    assert plan_widen(fleet.store, KEY, None, Cohort(("node1", "node3")), {}, now=START).summary == "for 3 of 4 hosts"
+
+
 @pytest.mark.parametrize(
     "step",
     [

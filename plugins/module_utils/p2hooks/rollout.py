@@ -99,8 +99,9 @@ def plan_start(
         StoreError: the store could not be read.
     """
     check_limits(limits)
+    hosts = _hosts(store)
     if cohort:
-        _check_cohort(cohort, store, key)
+        _check_cohort(cohort, store, key, hosts)
     pod, artifacts = version.in_store(store, key)
     base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
@@ -111,7 +112,8 @@ def plan_start(
             raise RolloutError(
                 f"{key}: the rollout is under way for {_called(rollout.cohort)}, {_origin(rollout)}; widen it instead"
             )
-        return _replacement(record, rollout, dataclasses.replace(rollout, limits=_limits(rollout.limits, limits)))
+        changed = dataclasses.replace(rollout, limits=_limits(rollout.limits, limits))
+        return _replacement(record, rollout, changed, hosts)
     base_sha = _sha_of(base, key)
     if base_sha == pod.sha:
         return RolloutPlan()
@@ -119,7 +121,7 @@ def plan_start(
     started = Rollout(key, pod, cohort or Cohort(), limits_at_first, base_sha, started_by, moment(now), moment(now))
     if not cohort:
         started = dataclasses.replace(started, cohort=_first_host(started, store, now))
-    plan = _replacement(None, None, started)
+    plan = _replacement(None, None, started, hosts)
     plan.uploads.update(missing_in(store, artifacts))
     return plan
 
@@ -144,7 +146,8 @@ def plan_widen(
         StoreError: the store could not be read.
     """
     check_limits(limits)
-    _check_nodes(cohort, _hosts(store))
+    hosts = _hosts(store)
+    _check_nodes(cohort, hosts)
     base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
     pod = version.in_store(store, key)[0] if version else None
@@ -161,9 +164,9 @@ def plan_widen(
         max(cohort.percent, rollout.cohort.percent),
     )
     changed = dataclasses.replace(rollout, cohort=wider, limits=_limits(rollout.limits, limits))
-    if wider != rollout.cohort:
+    if any(wider.includes(node, key) and not rollout.cohort.includes(node, key) for node in hosts):
         changed = dataclasses.replace(changed, widened=moment(now))
-    return _replacement(record, rollout, changed)
+    return _replacement(record, rollout, changed, hosts)
 
 
 def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: float) -> RolloutPlan:
@@ -274,8 +277,11 @@ def _decoded(record: Entry, key: HookKey) -> Rollout:
     return rollout_record.decode(key, record.value, f"key {ROLLOUT_PREFIX}{key}")
 
 
-def _replacement(record: Entry | None, before: Rollout | None, after: Rollout) -> RolloutPlan:
-    plan = RolloutPlan(rollout=after)
+def _replacement(record: Entry | None, before: Rollout | None, after: Rollout, hosts: Collection[str]) -> RolloutPlan:
+    taking = sum(after.cohort.includes(node, after.key) for node in hosts)
+    taken = sum(before.cohort.includes(node, before.key) for node in hosts) if before else 0
+    as_before = ", as before" if before and taking == taken else ""
+    plan = RolloutPlan(rollout=after, summary=f"for {taking} of {len(hosts)} hosts{as_before}")
     if before != after:
         plan.groups.append([Change(after.store_key, after.encode(), index_of(record))])
         plan.after[after.store_key] = _shown(after)
@@ -346,8 +352,7 @@ def _no_rollout(store: Store, key: HookKey) -> RolloutError:
     )
 
 
-def _check_cohort(cohort: Cohort, store: Store, key: HookKey) -> None:
-    hosts = _hosts(store)
+def _check_cohort(cohort: Cohort, store: Store, key: HookKey, hosts: Collection[str]) -> None:
     _check_nodes(cohort, hosts)
     if not hosts:
         raise _no_hosts(store, key)

@@ -74,7 +74,7 @@ class Rollout:
     started_by: str
     #: ISO 8601 in UTC.
     started: str
-    #: When the cohort last changed, in the same form.
+    #: When hosts last joined the cohort by a step, in the same form.
     widened: str
 
     @property

@@ -297,7 +297,12 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
     cohort.add_argument(
         "--nodes", metavar="NAME,...", type=names, help="these hosts, by the names that they report to the store"
     )
-    cohort.add_argument("--percent", metavar="NUMBER", type=given, help="this share of all hosts, from 0 to 100")
+    cohort.add_argument(
+        "--percent",
+        metavar="NUMBER",
+        type=given,
+        help="about this share of all hosts, from 0 to 100; of few it may be none or all",
+    )
     limits = parser.add_argument_group("what it bears")
     limits.add_argument(
         "--failed-hosts", metavar="COUNT", type=int, help="on so many hosts it may fail, also by one run (default: 0)"

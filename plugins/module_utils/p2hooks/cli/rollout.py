@@ -88,7 +88,11 @@ def _show(options: argparse.Namespace) -> Answer:
         facts = {"versions": versions, "watch_left": watch_left, "overtaken": overtaken}
         data.append({**described(rollout), **shown_verdict(verdict), **facts})
         lines.append(printable(f"{rollout.key}: started by {rollout.started_by} at {rollout.started}"))
-        what = [*_facts(rollout, verdict, output.versions(versions)), *_lines(verdict), _watched(verdict, watch_left)]
+        what = [
+            *_facts(rollout, verdict, len({*fleet, *rollout.cohort.nodes}), output.versions(versions)),
+            *_lines(verdict),
+            _watched(verdict, watch_left),
+        ]
         what += [f"it cannot be promoted: {overtaken}"] if overtaken else []
         lines += [printable(f"  {line}") for line in what]
     return Answer(
@@ -96,14 +100,14 @@ def _show(options: argparse.Namespace) -> Answer:
     )
 
 
-def _facts(rollout: Rollout, verdict: Verdict, versions: str) -> list[str]:
+def _facts(rollout: Rollout, verdict: Verdict, hosts: int, versions: str) -> list[str]:
     """Return which version it is, for whom, and under which limits."""
-    cohort, hosts = rollout.cohort, len({*verdict.converged, *verdict.waiting, *verdict.away, *verdict.failed})
+    cohort, taking = rollout.cohort, len({*verdict.converged, *verdict.waiting, *verdict.away, *verdict.failed})
     who = [*([", ".join(cohort.nodes)] if cohort.nodes else []), *([f"{cohort.percent:g}%"] if cohort.percent else [])]
     limits = {**dataclasses.asdict(rollout.limits), "outcomes": ",".join(rollout.limits.outcomes)}
     return [
         f"version {versions or 'unknown'}, manifest {abbreviated(rollout.manifest.sha)}",
-        f"for {' and '.join(who) or 'nobody'}: hosts {hosts}",
+        f"for {' and '.join(who) or 'nobody'}: {taking} of {hosts} hosts",
         "limits: " + ", ".join(f"{name} {value}" for name, value in limits.items()),
     ]
 
