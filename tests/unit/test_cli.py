@@ -266,6 +266,13 @@ def test_a_rollout_that_breaks_its_limits_is_an_error(host: Host) -> None:
     assert (result.data["aborted"], result.data["rollout"]) == (True, None)
     assert [breach["node"] for breach in result.data["broken_by"]] == ["web1"]
     assert host.done("rollout show").startswith("no rollout is under way in ")
+    host.call(f"rollout start {manifest} --event {EVENT} --percent 100 --no-wait")
+    lines = host.call(f"rollout widen greet --event {EVENT}").out.splitlines()
+    assert lines[:3] == [
+        f"aborted {EVENT}/greet",
+        "for 1 of 1 hosts, as before",
+        "0 converged, 0 waiting, 0 away, 1 failed",
+    ]
 
 
 @pytest.mark.parametrize(("more", "told"), [("", True), (" --json", False)])

@@ -62,7 +62,9 @@ class _Progress:
 def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answer:
     data = steered.result(check=options.check)
     done = f"would {_WOULD[options.step]}" if options.check else _STATES[options.step].replace("_", " ")
-    lines = [f"{done} {key}"] if steered.plan.groups else ["nothing to change"]
+    lines = [f"{done} {key}"] if steered.plan.groups else []
+    lines += [f"aborted {key}"] if steered.aborted else []
+    lines = lines or ["nothing to change"]
     lines += [steered.plan.summary] if steered.plan.summary else []
     lines += _lines(steered.verdict) if steered.verdict else []
     before, after = steered.plan.before, steered.plan.after
