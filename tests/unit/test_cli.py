@@ -209,7 +209,7 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
         f"  limits: failed_hosts 0, failed_runs 0, outcomes {','.join(FAILURES)}, watch_for 60.0, min_runs 0",
     ]
     assert shown[4].startswith("  0 converged, 2 waiting, ")
-    assert shown[-1] == "  to be watched once all have it"
+    assert shown[-1].startswith("  still waiting for 2 of its hosts (web1: it does not have it yet, by its report of ")
     hook = {"manifest_sha": pod.sha, "scheduled_sha": pod.sha}
     for node, second in (("web1", 30), ("web2", 10)):  # the last one has had it for 10 s
         since = moment(time.time() - second)
@@ -221,6 +221,10 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     assert list(under_way["versions"]) == ["greet"]
 
     overtaken = f"{EVENT}/greet: what is scheduled was changed since the rollout was started; abort the rollout, and "
+    host.call(f"rollout widen greet --event {EVENT} --min-runs 100 --no-wait")
+    still = "  still waiting for its hosts to run it (0 of 100 times, min_runs)"
+    assert host.done("rollout show").splitlines()[-1] == still
+    host.call(f"rollout widen greet --event {EVENT} --min-runs 0 --no-wait")
     over = host.call(f"unschedule greet --event {EVENT}")
     assert "greet: a rollout of it is under way, which can be promoted only over what was scheduled when" in over.error
     assert host.done("rollout show").splitlines()[-1].startswith(f"  it cannot be promoted: {overtaken}")

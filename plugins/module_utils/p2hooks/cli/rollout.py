@@ -17,6 +17,7 @@ from ..hook_options import hook_named
 from ..rollout_judge import Verdict, judge
 from ..rollout_options import DEFAULTS, Steered, described, shown_verdict, steer
 from ..rollout_record import Rollout
+from ..rollout_wait import lacking
 from ..store.options import open_store
 from ..wanted import rollouts_under_way, scheduled_hooks
 from . import output
@@ -93,7 +94,7 @@ def _show(options: argparse.Namespace) -> Answer:
         what = [
             *_facts(rollout, verdict, len({*fleet, *rollout.cohort.nodes}), output.versions(versions)),
             *_lines(verdict),
-            _watched(verdict, watch_left),
+            _watched(rollout, verdict, watch_left),
         ]
         what += [f"it cannot be promoted: {overtaken}"] if overtaken else []
         lines += [printable(f"  {line}") for line in what]
@@ -114,11 +115,11 @@ def _facts(rollout: Rollout, verdict: Verdict, hosts: int, versions: str) -> lis
     ]
 
 
-def _watched(verdict: Verdict, watch_left: float | None) -> str:
+def _watched(rollout: Rollout, verdict: Verdict, watch_left: float | None) -> str:
     if verdict.broken:
         return f"its limits are broken: {verdict.broken}"
     if watch_left is None:
-        return "to be watched once all have it"
+        return f"still {lacking(rollout.limits, verdict, None, allow_away=False)}"
     return f"to be watched for {watch_left:.0f} s more" if watch_left else "was watched long enough"
 
 
