@@ -312,6 +312,28 @@ def test_who_waits_for_a_rollout_sees_each_change(host: Host, more: str, told: b
 
 
 @pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("start {} --percent 100", "the rollout is still under way, so run this again to go on waiting, or abort it"),
+        ("promote {}", "it is scheduled; look at these hosts, and run this again to go on waiting"),
+    ],
+)
+def test_who_interrupts_a_wait_is_told_how_to_go_on(host: Host, step: str, said: str) -> None:
+    manifest = host.hook("greet")
+    fleet = Fleet(host.path / "store")
+    fleet.report("web1", at=time.time())
+    if step.startswith("promote"):
+        host.done(f"schedule {manifest} --event {EVENT}")
+    command = host.line(f"rollout {step.format(manifest)} --event {EVENT}")
+    waiting = subprocess.Popen(command, cwd=host.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert waiting.stderr
+    waiting.stderr.readline()  # it looked at the hosts
+    waiting.send_signal(signal.SIGINT)
+    dummy, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, err.startswith(f"p2-hook: {EVENT}/greet: interrupted; {said}")) == (130, True)
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
         ("rollout begin", 2, "invalid choice: 'begin'"),

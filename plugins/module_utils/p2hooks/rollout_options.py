@@ -21,7 +21,7 @@ from .manifest import PodManifest
 from .rollout import RolloutPlan, Version, checked_percent
 from .rollout_judge import Verdict, judge
 from .rollout_record import Cohort, Rollout
-from .rollout_wait import wait, wait_for_all
+from .rollout_wait import UNDER_WAY, Waited, wait, wait_for_all
 from .store import Store
 
 STATES = ("started", "widened", "promoted", "aborted", "rolled_back")
@@ -42,6 +42,8 @@ class Steered:
     aborted: bool = False
     #: Why this failed, though something may have been done; None where it did not.
     error: HookError | None = None
+    #: Whether the user ended the wait.
+    interrupted: bool = False
 
     def result(self, *, check: bool) -> dict[str, Any]:
         """Return what both faces answer, without the differences."""
@@ -109,13 +111,13 @@ def steer(
     try:
         if not check:
             schedule.apply(store, plan)
-        waits = options["wait"] and not check
-        waiting = {"timeout": timeout, "allow_away": options["allow_away"], "tell": tell}
         waited = None
-        if plan.rollout and waits:
-            waited = wait(store, plan.rollout, abort_when_broken=options["abort_when_broken"], **waiting)
-        elif plan.scheduled and waits:
-            waited = wait_for_all(store, plan.scheduled, advice=_advice(options["state"], plan.scheduled), **waiting)
+        if options["wait"] and not check:
+            try:
+                waited = _wait(store, plan, options, tell)
+            except KeyboardInterrupt:
+                steered.interrupted = True
+                steered.error = RolloutError(f"{key}: interrupted; {_going_on(plan, options['state'])}")
         elif plan.rollout:
             steered.verdict = judge(plan.rollout, read_fleet(store), time.time())
         if waited:
@@ -127,6 +129,24 @@ def steer(
             raise
         steered.error = error
     return steered
+
+
+def _wait(
+    store: Store, plan: RolloutPlan, options: Mapping[str, Any], tell: Callable[[Verdict], None]
+) -> Waited | None:
+    waiting = {"timeout": options["wait_timeout"], "allow_away": options["allow_away"], "tell": tell}
+    if plan.rollout:
+        return wait(store, plan.rollout, abort_when_broken=options["abort_when_broken"], **waiting)
+    if plan.scheduled:
+        return wait_for_all(store, plan.scheduled, advice=_advice(options["state"], plan.scheduled), **waiting)
+    return None
+
+
+def _going_on(plan: RolloutPlan, state: str) -> str:
+    """Return what is so when a wait ends before its time, and what to do."""
+    if plan.scheduled:
+        return f"it is scheduled; {_advice(state, plan.scheduled)}"
+    return UNDER_WAY
 
 
 def _advice(state: str, scheduled: Rollout) -> str:

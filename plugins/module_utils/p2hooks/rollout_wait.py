@@ -25,6 +25,10 @@ _PAUSE = 1.0
 _LOOK_EVERY = 10.0
 
 
+#: What is so when a wait for a rollout ends before its time, and what to do.
+UNDER_WAY = "the rollout is still under way, so run this again to go on waiting, or abort it"
+
+
 @dataclass(frozen=True)
 class Waited:
     """What waiting came to."""
@@ -225,7 +229,4 @@ def _hosts_lacking(verdict: Verdict, allow_away: bool) -> list[str]:
 
 def _timed_out(rollout: Rollout, verdict: Verdict, timeout: float, watch_left: float | None, allow_away: bool) -> str:
     what = lacking(rollout.limits, verdict, watch_left, allow_away)
-    return (
-        f"{rollout.key}: after {timeout:g} s still {what}; the rollout is still under way, "
-        "so run this again to go on waiting, or abort it"
-    )
+    return f"{rollout.key}: after {timeout:g} s still {what}; {UNDER_WAY}"

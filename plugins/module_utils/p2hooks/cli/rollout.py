@@ -10,7 +10,7 @@ import dataclasses
 import time
 from typing import Any
 
-from ..console import ERROR, Answer, abbreviated, printable, tell
+from ..console import ERROR, INTERRUPTED, Answer, abbreviated, printable, tell
 from ..fleet import read_fleet
 from ..hook_key import HookKey
 from ..hook_options import hook_named
@@ -42,7 +42,7 @@ def answer(options: argparse.Namespace) -> Answer:
     answer = _answer(options, key, steered)
     answer.warnings = steered.plan.warnings
     if steered.error:
-        answer.code, answer.errors = ERROR, [str(steered.error)]
+        answer.code, answer.errors = INTERRUPTED if steered.interrupted else ERROR, [str(steered.error)]
     return answer
 
 
