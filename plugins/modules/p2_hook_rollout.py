@@ -55,7 +55,8 @@ options:
     choices: [started, widened, promoted, aborted, rolled_back]
   event:
     description:
-      - The event that the hook runs on. Without it the hook is I(global) and runs on every event.
+      - The event that the hook runs on. Without it the hook is I(global) and runs on every event. Where a rollout of a
+        new one is started, though the same id is scheduled on an event, there is a warning.
     type: str
     choices:
       - preparer_init

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from p2hooks.errors import HookError, ManifestError, RolloutError, StoreConflict
+from p2hooks.hook_key import HookKey
 from p2hooks.rollout import (
     RolloutPlan,
     Version,
@@ -72,6 +73,19 @@ def test_a_hook_that_is_scheduled_nowhere_can_be_rolled_out(fleet: Fleet) -> Non
     assert fleet.start("node1").base_sha is None
     done(fleet, plan_promote(fleet.store, KEY, None, now=START))
     assert (fleet.text(BASE), fleet.text(RECORD)) == (NEW.text, None)
+
+
+def test_a_global_hook_that_is_scheduled_on_events_as_well_is_told(fleet: Fleet) -> None:
+    everywhere = HookKey.of(None, "greet")
+
+    def warnings() -> list[str]:
+        chosen = Cohort(("node1",))
+        plan = plan_start(fleet.store, everywhere, Version(NEW), chosen, {}, started_by="bob", now=START)
+        return done(fleet, plan).warnings
+
+    assert warnings() == ["greet: is scheduled on before_install as well; without event it runs on all of them"]
+    assert warnings() == []
+    assert start(fleet, None).warnings == []
 
 
 def test_its_artifacts_are_uploaded(fleet: Fleet, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from . import manifest, rollout_record, strict_yaml
 from .console import abbreviated
 from .errors import ManifestError, RolloutError, shown
+from .events import EVENTS
 from .fleet import decode_report
 from .hook_key import HookKey
 from .manifest import PodManifest
@@ -123,6 +124,11 @@ def plan_start(
         started = dataclasses.replace(started, cohort=_first_host(started, store, now))
     plan = _replacement(None, None, started, hosts)
     plan.uploads.update(missing_in(store, artifacts))
+    if key.event is None and base is None:
+        named = [HookKey(event, key.id) for event in EVENTS]
+        events = ", ".join(str(each.event) for each in named if store.get(each.store_key))
+        if events:
+            plan.warnings.append(f"{key}: is scheduled on {events} as well; without event it runs on all of them")
     return plan
 
 
