@@ -254,7 +254,9 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
         )
     record, rollout = _under_way(store, key)
     if record and rollout:
-        raise RolloutError(f"{key}: a rollout is under way, {_origin(rollout)}; abort it first")
+        raise RolloutError(
+            f"{key}: a rollout is under way, {_origin(rollout)}; abort it first, as with '{_command('abort', key)}'"
+        )
     base = store.get(key.store_key)
     previous = store.get(key.previous_key)
     current = _pod_of(base, key) if base and leaving is not None else None
@@ -411,8 +413,12 @@ def _check_manifest(rollout: Rollout, pod: PodManifest) -> None:
     if rollout.manifest.sha != pod.sha:
         raise RolloutError(
             f"{rollout.key}: the rollout of another manifest is under way, {_origin(rollout)}; "
-            "promote or abort that one first"
+            f"promote or abort that one first, as with '{_command('abort', rollout.key)}'"
         )
+
+
+def _command(step: str, key: HookKey) -> str:
+    return f"p2-hook rollout {step} {key.id} {f'--event {key.event}' if key.event else '--global'}"
 
 
 def _check_base(rollout: Rollout, base: Entry | None) -> None:
