@@ -356,6 +356,14 @@ def test_a_step_of_a_rollout_that_cannot_be_taken(host: Host, arguments: str, co
     assert (result.code, error in result.error) == (code, True)
 
 
+@pytest.mark.parametrize("command", ["rollout start {}", "schedule {}", "install {} --local"])
+def test_an_executable_in_place_of_its_manifest_is_told(host: Host, command: str) -> None:
+    host.executable("greet")
+    result = host.call(f"{command.format('./greet')} --event {EVENT}")
+    assert result.code == 1
+    assert result.error == f"{host.path}/greet: is an executable; build it with bin2pod, and give the manifest of that"
+
+
 def test_to_abort_what_is_not_under_way_is_told(host: Host) -> None:
     (host.path / "store").mkdir()
     result = host.call("rollout abort grete --global")
@@ -1018,7 +1026,7 @@ ERRORS = [
     ("bin2pod tool --id a/b", "the id of the pod"),
     ("bin2pod tool --work-dir tool/x", "tool"),
     ("schedule --global missing.yaml", "missing.yaml: is missing"),
-    ("schedule --global tool", "tool: is no YAML|tool: the manifest must be a mapping"),
+    ("schedule --global tool", "tool: is an executable; build it with bin2pod"),
     ("unschedule --global ../x", "x: is missing"),
     ("unschedule --global 'a b'", "the id of the hook"),
     ("install", "does not exist; schedule a hook first"),

@@ -17,6 +17,9 @@ from .hook_key import HookKey
 #: What ends like this is the path of a manifest, and no id.
 _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
+#: How scripts and programs begin.
+_EXECUTABLE = (b"#!", b"\x7fELF")
+
 
 def yaml_of(option: Any, name: str) -> tuple[bytes, str]:
     """Return the YAML that an option holds, as text or as the path of a file on this host, and what messages call it.
@@ -52,7 +55,10 @@ def read_manifest(option: Any) -> manifest.PodManifest:
     if isinstance(option, Mapping):
         called = shown(option.get("id", "a hook")).strip("'")
         return manifest.from_mapping(option, f"the manifest of {called}")
-    return manifest.parse(*yaml_of(option, "manifest"))
+    content, source = yaml_of(option, "manifest")
+    if content.startswith(_EXECUTABLE):
+        raise ManifestError(f"{source}: is an executable; build it with bin2pod, and give the manifest of that")
+    return manifest.parse(content, source)
 
 
 def hook_of(options: Mapping[str, Any]) -> tuple[HookKey, manifest.PodManifest | None]:
