@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from p2hooks.errors import HookError, ManifestError, RolloutError, StoreConflict
 from p2hooks.hook_key import HookKey
+from p2hooks.manifest import PodManifest
 from p2hooks.rollout import (
     RolloutPlan,
     Version,
@@ -21,7 +22,7 @@ from p2hooks.rollout import (
     plan_start,
     plan_widen,
 )
-from p2hooks.rollout_options import percent_of
+from p2hooks.rollout_options import DEFAULTS, percent_of, steer
 from p2hooks.rollout_record import Cohort, Limits, position
 from p2hooks.schedule import apply
 from p2hooks.store import ABSENT, Change
@@ -440,6 +441,26 @@ def test_of_two_who_start_at_once_one_wins(fleet: Fleet) -> None:
     with pytest.raises(StoreConflict, match=RECORD):
         apply(fleet.store, plans[1])
     assert fleet.rollout.manifest == NEW
+
+
+@pytest.mark.parametrize("theirs", [NEW, OTHER])
+def test_who_loses_against_one_who_wants_the_same_goes_on(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, theirs: PodManifest
+) -> None:
+    commit = fleet.store.commit
+
+    def overtaken(changes: Sequence[Change]) -> None:
+        monkeypatch.setattr(fleet.store, "commit", commit)
+        done(fleet, start(fleet, Cohort(("node1",)), Version(theirs)))
+        commit(changes)
+
+    monkeypatch.setattr(fleet.store, "commit", overtaken)
+    options = {**DEFAULTS, "state": "started", "nodes": ["node1"], "wait": False}
+    if theirs == OTHER:
+        assert "another manifest is under way" in refused(lambda: steer(fleet.store, KEY, NEW, options, check=False))
+        return
+    steered = steer(fleet.store, KEY, NEW, options, check=False)
+    assert (steered.result(check=False)["changed"], steered.rollout) == (False, fleet.rollout)
 
 
 def test_a_rollout_that_starts_amid_a_rollback_stops_it(fleet: Fleet) -> None:

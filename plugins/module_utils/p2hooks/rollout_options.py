@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import rollout, schedule
-from .errors import HookError, RolloutError, shown
+from .errors import HookError, RolloutError, StoreConflict, shown
 from .fleet import read_fleet
 from .hook_key import HookKey
 from .manifest import PodManifest
@@ -110,7 +110,16 @@ def steer(
         )
     try:
         if not check:
-            schedule.apply(store, plan)
+            try:
+                schedule.apply(store, plan)
+            except StoreConflict:
+                again = _plan(store, key, version, options)
+                if again.groups:
+                    raise
+                # Somebody else wanted the same.
+                again.written = plan.written
+                plan = steered.plan = again
+                steered.rollout = again.rollout
         waited = None
         if options["wait"] and not check:
             try:
