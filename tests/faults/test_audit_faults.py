@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_zoo import Zoo
+from support_zoo import Zoo, eventually, kill, outcomes, parent_of, report_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 
@@ -54,9 +54,9 @@ class Place:
     def in_log(self) -> list[tuple[str, str]]:
         return [(record["run_id"], record["hook"]) for record in self.zoo.records()]
 
-    def in_database(self) -> list[tuple[str, str]]:
+    def in_database(self, columns: str = "run_id, hook") -> list[tuple[str, ...]]:
         with closing(sqlite3.connect(self.database)) as connection:
-            return connection.execute("SELECT run_id, hook FROM hook_runs ORDER BY id").fetchall()
+            return connection.execute(f"SELECT {columns} FROM hook_runs ORDER BY id").fetchall()
 
 
 @pytest.fixture
@@ -240,3 +240,17 @@ def test_neither_can_be_written(place: Place) -> None:
         dummy, warnings = place.run()
     assert [warning.partition(": ")[0] for warning in warnings[1:]] == [str(place.log)] * 2 + [str(place.database)]
     assert all("Read-only file system" in warning for warning in warnings)
+
+
+def test_what_a_killed_runner_recorded_is_in_both_at_once(place: Place) -> None:
+    zoo = place.zoo
+    zoo.hook("b", "sleep 60")
+    caller = zoo.start("command", "--audit-database", str(place.database))
+    assert eventually(lambda: len(zoo.pids()) == 1)
+    kill(parent_of(zoo.pids()[0]))
+    report = report_of(caller)
+    assert outcomes(report["hooks"]) == zoo.outcomes() == [("a", "succeeded"), ("b", "interrupted")]
+    assert place.in_database("hook, outcome") == zoo.outcomes()
+    zoo.put("b", "#!/bin/sh\n: >>" + f"{zoo.path}/ran-b\n")
+    place.run()
+    assert place.in_database("hook, outcome") == zoo.outcomes()

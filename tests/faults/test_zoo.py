@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import random
 import re
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,14 @@ def test_what_a_hook_leaves_that_ends_in_time_lives_on(zoo: Zoo, name: str) -> N
     assert zoo.debris() == []
 
 
+def in_database(zoo: Zoo) -> list[tuple[str, str]]:
+    path = zoo.path / "audit.sqlite"
+    if not path.exists():  # nothing had begun
+        return []
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT hook, outcome FROM hook_runs ORDER BY id").fetchall()
+
+
 @pytest.mark.parametrize("seed", range(15))
 def test_the_audit_tells_the_truth_of_a_runner_that_is_killed_at_any_moment(zoo: Zoo, seed: int) -> None:
     """Every hook says when it begins and when it has done its work, so what the audit should say is known."""
@@ -250,7 +259,7 @@ def test_the_audit_tells_the_truth_of_a_runner_that_is_killed_at_any_moment(zoo:
         body = QUICK[name][0]
         mark = zoo.path / f"{position}"
         zoo.hook(f"{position}", f"echo $$ >{mark}.begun; sleep 0.02; touch {mark}.done\n{body}")
-    caller = zoo.start()
+    caller = zoo.start("command", "--audit-database", str(zoo.path / "audit.sqlite"))
     runner = runner_of(caller)
     time.sleep(chance.uniform(0, 0.3))
     with suppress(ProcessLookupError):  # it was faster
@@ -262,7 +271,7 @@ def test_the_audit_tells_the_truth_of_a_runner_that_is_killed_at_any_moment(zoo:
 
     records = zoo.records()
     assert [record["hook"] for record in records] == [str(position) for position in range(len(records))]
-    assert outcomes(report["hooks"]) == outcomes(records)
+    assert outcomes(report["hooks"]) == outcomes(records) == in_database(zoo)
     for position, record in enumerate(records):
         expected = QUICK[names[position]][1]["outcome"]
         assert record["outcome"] == expected or (record["outcome"] == "interrupted" and position == len(records) - 1)

@@ -30,6 +30,18 @@ if step != "between":
     audit.mark(current, "exec")
 if step == "recorded":
     audit._log.write(current)
+if step == "ending":
+    audit.write(current)
+    audit._database.flush = lambda: print("ready", flush=True) or time.sleep(60)
+    audit.end()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+NEXT_RUNNER = """
+import time
+from p2hooks.audit import Audit
+Audit(*sys.argv[1:]).begin("2")
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -89,7 +101,7 @@ def test_a_hook_whose_record_was_written_is_not_interrupted(log: Path, step: str
     assert os.listdir(log.parent) == [log.name]
 
 
-@pytest.mark.parametrize("step", ["executing", "between", "recorded"])
+@pytest.mark.parametrize("step", ["executing", "between", "recorded", "ending"])
 def test_the_database_gets_what_a_run_that_died_had_not_written(log: Path, tmp_path: Path, step: str) -> None:
     database = tmp_path / "audit.sqlite"
     kill(start_run(log, database, step))
@@ -97,6 +109,15 @@ def test_the_database_gets_what_a_run_that_died_had_not_written(log: Path, tmp_p
     next_run(log, database)
     assert rows(database) == outcomes(log)
     assert len(rows(database)) == (1 if step == "between" else 2)
+
+
+def test_the_database_gets_it_although_the_next_run_is_killed_too(log: Path, tmp_path: Path) -> None:
+    database = tmp_path / "audit.sqlite"
+    kill(start_run(log, database))
+    process = start(NEXT_RUNNER, log, database)
+    assert await_line(process) == "ready"
+    kill(process)
+    assert rows(database) == outcomes(log) == [("done", "succeeded"), ("current", "interrupted")]
 
 
 def test_the_database_gets_nothing_twice(log: Path, tmp_path: Path) -> None:

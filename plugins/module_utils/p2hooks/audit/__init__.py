@@ -83,10 +83,11 @@ class Audit:
         The database stays open until :meth:`close`, since closing it costs as much as all the rest: who exits at once
         need not close it.
         """
-        if self._mark:
+        warnings = self._database.flush() if self._database else []
+        if self._mark:  # until now the next run would have taken what the database lacks from the log
             self._mark.remove()
             self._mark = None
-        return self._database.flush() if self._database else []
+        return warnings
 
     def close(self) -> None:
         """Let go of the database."""
@@ -141,6 +142,7 @@ class Audit:
         if self._database:  # it gets its records late, so the run may have died with some
             for each in written:
                 self._database.add(each, unless_there=True)
+            warnings += self._database.flush()  # now: that run is forgotten after this
         return warnings
 
 

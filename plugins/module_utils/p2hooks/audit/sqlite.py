@@ -4,7 +4,8 @@
 """Records in an SQLite database, for those who want to ask questions of them.
 
 The log of JSON lines is what counts; the database is written once a run, or once a second, since a transaction for each
-hook would write every index anew. What a run that died had not written is taken from the log by the next run.
+hook would write every index anew. What a run that died had not written is taken from the log by who asked for it, or by
+the next run.
 """
 
 from __future__ import annotations
