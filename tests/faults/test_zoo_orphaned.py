@@ -18,7 +18,7 @@ import time
 
 import pytest
 from support_zoo import EVENT, TERM, Zoo, eventually, is_alive, kill, outcomes, parent_of, report_of, runner_of
-from test_zoo import DAEMON, STUCK
+from test_zoo import DAEMON, STUCK, in_database
 
 #: One of the others cannot be recognised, and one comes to its end when nobody reads what it writes.
 LASTING = [name for name in STUCK if name not in ("forgets its environment", "writes without end")]
@@ -59,6 +59,19 @@ def test_the_next_run_ends_what_a_run_left_that_was_killed_with_its_caller(zoo: 
     # Once is enough.
     assert run_next(zoo, "api") == next_ones
     assert zoo.outcomes() == [*before, ("2-stuck", "interrupted"), *next_ones, *next_ones]
+
+
+def test_the_next_run_ends_it_also_where_it_has_no_hooks(zoo: Zoo) -> None:
+    zoo.hook("stuck", "sleep 60 & note $!; wait")
+    caller = zoo.start("command", "--audit-database", str(zoo.path / "audit.sqlite"))
+    assert eventually(lambda: len(zoo.pids()) == 2)
+    kill_both(caller, parent_of(zoo.pids()[0]))
+    (zoo.exec_dir / "stuck").unlink()
+    report = zoo.run("--audit-database", str(zoo.path / "audit.sqlite"))
+    assert (report["hooks"], report["warnings"]) == ([], [])
+    assert eventually(lambda: zoo.strangers() == set(), 2)
+    assert zoo.outcomes() == in_database(zoo) == [("stuck", "interrupted")]
+    assert zoo.debris() == []
 
 
 def test_the_next_run_leaves_a_run_that_lives_alone(zoo: Zoo) -> None:

@@ -76,9 +76,10 @@ def run(
     """
     report = RunReport(os.urandom(8).hex())
     hooks = hooks_of(layout, event)
-    missing = None if hooks else missing_root(layout)
-    if missing:
-        report.warnings.append(missing)
+    if not hooks:
+        missing = missing_root(layout)
+        report.warnings += [missing] if missing else []
+        report.warnings += audit.close_dead_runs(end_what_is_left)
     manifest = ManifestFile(pod, report.run_id)
     one_run = _Run(
         report.run_id, event, pod, manifest, audit, node, limits or TimeLimits(), required if fail_fast else (), spawn
