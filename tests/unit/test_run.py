@@ -762,6 +762,20 @@ def test_a_hook_that_keeps_forking_is_killed_all_the_same(host: Host, pids: Path
     assert eventually(lambda: not session_of(pids_in(pids)[0]), 1)
 
 
+def test_what_could_not_be_killed_is_told_wherever_the_outcome_is(
+    host: Host, monkeypatch: pytest.MonkeyPatch, pids: Path
+) -> None:
+    host.script("a", f"trap '' TERM; echo $$ >>{pids}; while :; do sleep 20; done")
+    real = process_tree.kill
+    monkeypatch.setattr(process_tree, "kill", lambda spared: real(spared) and False)
+    host.run(term=0.1, kill=0.2)
+    assert eventually(lambda: len(host.outcomes()) == 2)
+    assert describe(host.records()[1]) == (
+        "killed: some of what it started goes on; it waits in the kernel, or starts itself anew faster than it can be "
+        "found: look for it with ps"
+    )
+
+
 def session_of(leader: int) -> list[str]:
     """Return what still runs in a session."""
     found = subprocess.run(["/bin/ps", "-o", "stat=", "-s", str(leader)], capture_output=True, text=True, check=False)

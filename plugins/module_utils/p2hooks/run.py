@@ -314,7 +314,10 @@ class _Run:
             if monotonic() >= deadline:
                 outcome = KILLED
                 if not process_tree.kill(spared):
-                    reason = "some of what it started cannot be killed; see what the kernel makes it wait for"
+                    reason = (
+                        "some of what it started goes on; it waits in the kernel, or starts itself anew faster than it "
+                        "can be found: look for it with ps"
+                    )
                 break
             step = min(deadline, monotonic() + _GRACE_STEP)
             if process.wait(step):  # what it left behind is not worth a busy loop
@@ -367,6 +370,8 @@ def describe(record: dict[str, Any]) -> str:
         return f"timed out: {record['reason']}"
     if record["outcome"] == SKIPPED:
         return f"was skipped: {record['reason']}"
+    if record["outcome"] == KILLED and record["reason"]:
+        return f"killed: {record['reason']}"
     return str(record["outcome"])
 
 
