@@ -886,6 +886,20 @@ def test_the_audit_forgets_what_is_old_where_it_is_asked_to(host: Host) -> None:
     assert (result.code, result.data["changed"]) == (0, False)
 
 
+def test_an_audit_that_is_not_there_is_a_warning_to_who_would_prune_it(host: Host) -> None:
+    both = "--audit-log nope.jsonl --audit-database nope.sqlite"
+    for more in ("", " --check", " --vacuum"):
+        result = host.call(f"audit-prune {both}{more}")
+        assert (result.code, result.out) == (0, "nothing to remove\n")
+        assert result.err.splitlines() == [
+            f"p2-hook: warning: no audit {kind} at {host.path / name}; no hook has run here yet, or runs are recorded "
+            "elsewhere"
+            for kind, name in (("log", "nope.jsonl"), ("database", "nope.sqlite"))
+        ]
+    (host.path / "nope.jsonl.1").touch()
+    assert host.call(f"audit-prune {both}").error.startswith("warning: no audit database at ")
+
+
 def test_what_p2_recorded_is_taken_over_once(host: Host) -> None:
     connection = sqlite3.connect(host.path / "p2.db")
     connection.executescript("""

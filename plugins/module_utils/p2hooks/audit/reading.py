@@ -51,11 +51,12 @@ def read(question: Question, log: str, database: str | None = None) -> Answer:
     executed = list(running(log))
     recorded: Iterable[dict[str, Any]] = []
     kind, path = ("database", os.path.abspath(database)) if database else ("log", log)
-    if _exists(path) or (not database and rotated(log)):
+    missing = absence(kind, path)
+    if missing is None:
         recorded = read_database(question, path) if database else read_log(question, log, answer.warnings)
     elif not executed:
-        answer.missing = f"no audit {kind} at {path}"
-        answer.warnings.append(f"{answer.missing}; no hook has run here yet, or runs are recorded elsewhere")
+        answer.missing = missing
+        answer.warnings.append(explained(missing))
     now = [{**record, "outcome": STARTED} for record in executed if record.get("outcome") != TIMED_OUT]
     found = enumerate([*recorded, *filter(question.matches, now)])
     if question.limit is None:
@@ -64,6 +65,23 @@ def read(question: Question, log: str, database: str | None = None) -> Answer:
         newest = heapq.nlargest(question.limit, found, key=_age)
     answer.records = [record for dummy, record in newest]
     return answer
+
+
+def absence(kind: str, path: str) -> str | None:
+    """Return which ``kind`` of audit, ``log`` or ``database``, is not at ``path``; None where it is.
+
+    Raises:
+        OSError: that cannot be told; ``filename`` is the path.
+    """
+    path = os.path.abspath(path)
+    if _exists(path) or (kind == "log" and rotated(path)):
+        return None
+    return f"no audit {kind} at {path}"
+
+
+def explained(missing: str) -> str:
+    """Return the warning of what :func:`absence` returned."""
+    return f"{missing}; no hook has run here yet, or runs are recorded elsewhere"
 
 
 def _exists(path: str) -> bool:

@@ -79,6 +79,7 @@ def prune(options: argparse.Namespace) -> Answer:
     oldest = moment(options.older_than, now)
     if oldest > moment("0s", now):
         raise AuditError(f"older_than is {oldest}, which is in the future; give a moment that has passed, or an age")
+    missing = [log and reading.absence("log", log), database and reading.absence("database", database)]
     rotated, files = pruning.prune_log(log, oldest, rotate=options.rotate, check=options.check) if log else (False, [])
     records = pruning.prune_database(database, oldest, check=options.check) if database else 0
     freed = pruning.shrink_database(database) if database and options.vacuum and not options.check else 0
@@ -94,7 +95,8 @@ def prune(options: argparse.Namespace) -> Answer:
     lines += [f"{remove} {file}" for file in files]
     lines += [f"{remove} {_records(records)} from {database}"] if records else []
     lines += [f"freed {freed} bytes of {database}"] if freed else []
-    return Answer(data, [printable(line) for line in lines] or ["nothing to remove"])
+    warnings = [reading.explained(each) for each in missing if each]
+    return Answer(data, [printable(line) for line in lines] or ["nothing to remove"], warnings=warnings)
 
 
 def import_p2(options: argparse.Namespace) -> Answer:
