@@ -459,6 +459,16 @@ def test_a_user_runs_hooks_of_root(home: Path) -> None:
 
 
 @needs_root
+def test_a_user_who_may_not_read_what_root_has_installed_is_told_so(home: Path) -> None:
+    home.chmod(0o755)
+    host = Host(home)
+    pod_home = host.hook("a", "", env={"A": "1"})
+    for path in (pod_home / "installed", pod_home / "env" / "A"):  # as installing leaves them
+        path.chmod(0o600)
+    assert as_nobody(lambda: obstacle(host)) == (f"hooks/pods/{EVENT}/a/installed: Permission denied; are you root?")
+
+
+@needs_root
 def test_root_does_not_run_hooks_of_a_user(home: Path) -> None:
     host = Host(home)
     host.script("a", "")

@@ -58,7 +58,8 @@ class Hook:
         except HookRefused as refusal:
             return str(refusal)
         except OSError as error:
-            return f"{error.filename}: {reason_of(error)}; install the hook again"
+            remedy = "are you root?" if isinstance(error, PermissionError) else "install the hook again"
+            return f"{error.filename}: {reason_of(error)}; {remedy}"
         return None
 
     def _look_at_pod(self, home: str) -> None:
@@ -71,6 +72,8 @@ class Hook:
         self.executable = vetting.vet(self._layout, self.path, (home,))
         try:
             content = read_own_file(f"{home}/{install_record.FILE_NAME}", vetting.check)
+        except PermissionError:
+            raise
         except OSError:  # what is unknown is left out of the audit, and the variables lie in files as well
             content = b""
         self._record = install_record.decode(content) or InstallRecord("", "", {})
