@@ -844,6 +844,13 @@ def test_the_audit_shows_what_hooks_wrote_that_did_not_succeed(host: Host) -> No
     assert [line.split()[1:4] for line in summary[1:]] == [["a", "1", "0"], ["b", "1", "0"], ["c", "0", "1"]]
 
 
+def test_of_a_long_line_that_a_hook_wrote_the_beginning_is_shown(host: Host) -> None:
+    host.script("a", "head -c 4000 /dev/zero | tr '\\0' x; echo; echo end; exit 3")
+    shown = ["    " + "x" * 300 + " ... and 3700 more characters", "    end"]
+    assert host.done(f"run {EVENT} hello").splitlines()[1:3] == shown
+    assert host.done("audit").splitlines()[2:] == shown
+
+
 def test_fail_fast_without_required_is_a_warning(host: Host) -> None:
     host.script("a")
     result = host.call(f"run {EVENT} hello --fail-fast")

@@ -44,8 +44,9 @@ VALUES = (
 #: Options that take none.
 FLAGS = ("fail_fast", "check", "json")
 
-#: So many of the last lines that a hook wrote are shown to people when it did not succeed.
+#: So many of the last lines that a hook wrote are shown to people when it did not succeed, and so much of each of them.
 _SHOWN_LINES = 10
+_SHOWN_CHARACTERS = 300
 
 
 def main(arguments: list[str]) -> int:
@@ -169,7 +170,12 @@ def output_of(record: dict[str, Any]) -> list[str]:
     """Return the last lines that the hook of ``record`` wrote, harmless to a terminal; none where it succeeded."""
     if record["outcome"] == SUCCEEDED:
         return []
-    return ["    " + printable(line) for line in str(record.get("output") or "").splitlines()[-_SHOWN_LINES:]]
+    return ["    " + _beginning(line) for line in str(record.get("output") or "").splitlines()[-_SHOWN_LINES:]]
+
+
+def _beginning(line: str) -> str:
+    more = len(line) - _SHOWN_CHARACTERS
+    return printable(line) if more <= 0 else f"{printable(line[:_SHOWN_CHARACTERS])} ... and {more} more characters"
 
 
 def _summary(records: list[dict[str, Any]]) -> str:
