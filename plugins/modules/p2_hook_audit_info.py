@@ -76,11 +76,11 @@ options:
   since:
     description:
       - Only what started at that moment or later, as an age such as V(90m), V(12h) or V(3d), or in ISO 8601, such as
-        V(2026-01-31T12:00:00Z). UTC, unless it says otherwise.
+        V(2026-01-31T12:00:00Z). UTC, unless it says otherwise. A moment that is still to come is a warning.
     type: str
   until:
     description:
-      - Only what started at that moment or earlier, given as in O(since).
+      - Only what started at that moment or earlier, given as in O(since), which may not be after it.
     type: str
   limit:
     description:
@@ -168,7 +168,9 @@ records:
       description: When it started, in UTC.
       type: str
     duration:
-      description: How long it took, in seconds; null if that is not known.
+      description:
+        - How long it took, in seconds; null if that is not known, or not yet. A record V(timed_out) has the time until
+          SIGTERM.
       type: float
     output:
       description: The last 8 KiB of what the hook wrote.
@@ -239,10 +241,11 @@ summary:
           output; null if there is none.
       type: dict
     median_duration:
-      description: How long it took, in seconds; null where that is not known.
+      description:
+        - How long it took, in seconds; null where that is not known. Where it timed out, the time until SIGTERM.
       type: float
     max_duration:
-      description: How long it took at most, in seconds; null where that is not known.
+      description: How long it took at most, in seconds, counted in the same way; null where that is not known.
       type: float
   sample:
     - {"hook": "ensure_user_ensure_user_launch", "event": "before_install", "runs": 3, "outcomes": {"succeeded": 3}}

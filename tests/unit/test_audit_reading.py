@@ -9,6 +9,7 @@ import os
 import sqlite3
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from p2hooks.audit import Audit
@@ -93,8 +94,8 @@ def test_questions(sink: Sink, question: dict[str, object], expected: list[int])
     assert sink.read(**question) == [RECORDS[number] for number in expected]
 
 
-def asked(sink: Sink) -> Answer:
-    return read(Question(), str(sink.log), str(sink.database) if sink.database else None)
+def asked(sink: Sink, **question: Any) -> Answer:
+    return read(Question(**question), str(sink.log), str(sink.database) if sink.database else None)
 
 
 @pytest.mark.parametrize("directory", [".", "absent", "file"])
@@ -144,11 +145,28 @@ def test_what_is_being_executed_is_part_of_the_answer(sink: Sink) -> None:
     audit.begin("5")
     now = record(run_id="5", start="2026-01-31T13:00:00.000Z", outcome="skipped")
     audit.mark(now, "exec")
-    assert sink.read(limit=1) == [{**now, "outcome": "started"}]
-    assert sink.read(outcome="started") == [{**now, "outcome": "started"}]
+    shown = {**now, "outcome": "started", "duration": None}
+    assert sink.read(limit=1) == [shown]
+    assert sink.read(outcome="started") == [shown]
     assert sink.read(outcome="failed") == [RECORDS[2]]
     audit.end()
     assert sink.read(outcome="started") == []
+
+
+def test_a_moment_to_come_since_when_nothing_can_have_started_is_a_warning(sink: Sink) -> None:
+    sink.write(*RECORDS)
+    assert asked(sink, since="2999-01-01T00:00:00.000Z").warnings == [
+        "since is 2999-01-01T00:00:00.000Z, which is in the future; nothing can have started since then"
+    ]
+    assert asked(sink, until="2999-01-01T00:00:00.000Z").warnings == []
+
+
+def test_a_time_that_ends_before_it_begins_is_refused() -> None:
+    moments = ("2026-01-31T12:00:00.000Z", "2026-01-30T12:00:00.000Z")
+    with pytest.raises(AuditError, match=f"^since is {moments[0]}, which is after until, {moments[1]}; exchange them$"):
+        Question(since=moments[0], until=moments[1])
+    for since, until in (moments[::-1], moments[:1] * 2):
+        assert Question(since=since, until=until).matches(record(start=since))
 
 
 def test_a_hook_that_has_timed_out_is_not_counted_as_started(sink: Sink) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -108,8 +109,10 @@ def p2_rows(source: str, node: str) -> Iterator[P2Row]:
     import sqlite3
 
     source = os.path.abspath(source)
+    remedy = "give a database that p2 has recorded hooks in"
     try:
-        os.stat(source)
+        if not stat.S_ISREG(os.stat(source).st_mode):
+            raise AuditError(f"{source}: is no regular file; {remedy}")
         connection = open_for_reading(source)
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
         try:
@@ -118,7 +121,7 @@ def p2_rows(source: str, node: str) -> Iterator[P2Row]:
             connection.close()
     except (OSError, sqlite3.Error) as error:
         reason = reason_of(error) if isinstance(error, OSError) else error
-        raise AuditError(f"{source}: {reason}; give a database that p2 has recorded hooks in") from None
+        raise AuditError(f"{source}: {reason}; {remedy}") from None
     for row in rows:
         yield _row(row, node)
 

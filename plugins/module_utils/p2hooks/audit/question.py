@@ -37,8 +37,10 @@ class Question:
         """Take the event out of ``hook``.
 
         Raises:
-            AuditError: what is before the ``/`` is none, or not the one in ``event``.
+            AuditError: what is before the ``/`` is none, or not the one in ``event``; or ``since`` is after ``until``.
         """
+        if self.since and self.until and self.since > self.until:
+            raise AuditError(f"since is {self.since}, which is after until, {self.until}; exchange them")
         if self.hook is None or "/" not in self.hook:
             return
         event, dummy, hook = self.hook.partition("/")

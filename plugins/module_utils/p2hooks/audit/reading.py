@@ -8,13 +8,14 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import Any
 
 from ..configuration import Settings
 from ..outcomes import STARTED, TIMED_OUT
 from .database_reader import read_database
 from .log_reader import read_log, rotated
-from .question import Question
+from .question import Question, moment
 from .running import running
 
 
@@ -57,7 +58,15 @@ def read(question: Question, log: str, database: str | None = None) -> Answer:
     elif not executed:
         answer.missing = missing
         answer.warnings.append(explained(missing))
-    now = [{**record, "outcome": STARTED} for record in executed if record.get("outcome") != TIMED_OUT]
+    if question.since and question.since > moment("0s", datetime.now(timezone.utc)):
+        answer.warnings.append(
+            f"since is {question.since}, which is in the future; nothing can have started since then"
+        )
+    now = [
+        {**record, "outcome": STARTED, "duration": None}  # which is not known yet, and 0 in the file
+        for record in executed
+        if record.get("outcome") != TIMED_OUT
+    ]
     found = enumerate([*recorded, *filter(question.matches, now)])
     if question.limit is None:
         newest = sorted(found, key=_age, reverse=True)

@@ -144,7 +144,7 @@ def assignment(text: str) -> tuple[str, str]:
 def count(text: str) -> int:
     """Return a number that is not below 0."""
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 999999999")
     return int(text)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -59,6 +60,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
+        self._negative_number_matcher = re.compile("-[0-9]")  # -3d is no option either, but a value, and refused as one
 
     def print_help(self, file: object = None) -> None:
         raise HelpWanted(self.format_help())

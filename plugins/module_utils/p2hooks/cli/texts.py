@@ -214,7 +214,8 @@ examples:
 Show what ran on this host, the newest first.
 
 A hook that timed out has two records: the second one, terminated or killed, is
-written when it is gone. What is running now has the outcome started.
+written when it is gone. What is running now has the outcome started. MEDIAN and
+LONGEST of --summary are the seconds until the end, or until a hook timed out.
 """,
         """\
 examples:
