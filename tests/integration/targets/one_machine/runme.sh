@@ -22,7 +22,9 @@ cd "$directory/fleet"
 "${apart[@]}" env HOME="$directory/home" PATH="$(dirname "$consul"):$PATH" bash -c '
   trap "kill \$(jobs -p) 2>/dev/null || true" EXIT
   [ "$(id -u)" -ne 0 ] || ip link set lo up
-  . ../script' | tee ../said
+  . ../script
+  wait
+  if pgrep --full --list-full "$HOME/.*listen"; then echo "which the page leaves behind" >&2; exit 1; fi' | tee ../said
 
 # one host had the version that fails, by the rollout, and has the first one again
 [ "$(grep --files-with-matches upgraded web?/listener.log | wc -l)" -eq 1 ]
