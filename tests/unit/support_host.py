@@ -13,6 +13,7 @@ import stat
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from p2hooks import install, install_plan, schedule
@@ -29,12 +30,13 @@ def script(words: str) -> str:
     return f"#!/bin/sh\necho {words}\n"
 
 
-def archive(files: Mapping[str, str]) -> bytes:
+def archive(files: Mapping[str, str], modes: Mapping[str, int] = MappingProxyType({})) -> bytes:
+    """Return a ``.tar.gz`` of ``files``, name to content, which are executable unless ``modes`` says otherwise."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.mode = 0o755
+            member.mode = modes.get(name, 0o755)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content.encode()))
     return gzip.compress(stream.getvalue(), mtime=0)

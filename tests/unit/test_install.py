@@ -104,7 +104,10 @@ def test_a_global_hook_lies_one_level_higher(host: Host) -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("pods/before_install/a/main/installs/main_1/bin", "the artifact of main is not unpacked, or not all of it"),
+        (
+            "pods/before_install/a/main/installs/main_1/bin",
+            "the artifact of main is not unpacked, not all of it, or not executable",
+        ),
         ("pods/before_install/a/main/current", "main/current does not lead to installs/main_1"),
         ("pods/before_install/a/env/POD_ID", "env/POD_ID is missing, or was changed"),
         ("exec/before_install/a_main_launch", "its links in exec/ are missing, or were changed"),
@@ -576,6 +579,9 @@ class TestRepair:
             pytest.param(lambda home: shutil.rmtree(home / "main/installs/main_2/bin"), id="the install is empty"),
             pytest.param(
                 lambda home: (home / "main/installs/main_2/.artifact-sha256").unlink(), id="the install is not marked"
+            ),
+            pytest.param(
+                lambda home: (home / "main/installs/main_2/bin/launch/y").chmod(0o644), id="a script cannot be executed"
             ),
             pytest.param(lambda home: (home / "main/installs/main_0").mkdir(), id="there is one install more"),
             pytest.param(lambda home: (home / ".tmp-installed-1").write_text(""), id="debris at home"),

@@ -62,6 +62,11 @@ def _entry_point(host: Host) -> PodManifest:
     return host.pod_of("a", {"main": {**host.publish("a_2", script("2")), "entry_points": ["bin/launch", "bin/other"]}})
 
 
+def _not_executable(host: Host) -> PodManifest:
+    files = {"bin/launch/a": script("2"), "bin/launch/b": script("2")}
+    return host.pod("a", "2", archive(files, {"bin/launch/b": 0o644}))
+
+
 BAD_ARTIFACTS = [
     pytest.param(_missing, r"a_2.tar.gz: No such file or directory; put the artifact there", id="missing"),
     pytest.param(_another_digest, r"a_2.tar.gz: has the SHA-256 \w{64}, but the manifest says 0{64}", id="digest"),
@@ -101,6 +106,11 @@ BAD_ARTIFACTS = [
         ),
         r"would both be linked as a_main_run",
         id="two of a name",
+    ),
+    pytest.param(
+        _not_executable,
+        r"before_install/a: launchable main: 'bin/launch/b' is not executable in the artifact.*chmod \+x it",
+        id="not executable",
     ),
     pytest.param(_second_of_two, r"side_1.tar.gz: is damaged", id="second launchable"),
 ]

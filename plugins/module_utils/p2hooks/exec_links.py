@@ -17,7 +17,7 @@ from .events import EVENTS
 from .hook_key import HookKey
 from .layout import Layout, link_target
 from .manifest import Launchable, PodManifest
-from .pod_home import PodHome
+from .pod_home import PodHome, is_executable, scripts_at
 
 # File systems allow 255; the rest is for the temporary name.
 _MAX_NAME_BYTES = 240
@@ -53,12 +53,17 @@ def wanted_links(layout: Layout, home: PodHome, manifest: PodManifest) -> dict[s
 
 
 def check_entry_points(key: HookKey, launchable: Launchable, tree: str) -> None:
-    """Make sure that ``tree``, an unpacked artifact, has the scripts that ``launchable`` names.
+    """Make sure that ``tree``, an unpacked artifact, has the scripts that ``launchable`` names, and they can run.
 
     Raises:
-        ArtifactError: it lacks an entry point.
+        ArtifactError: it lacks an entry point, or a script there is not executable.
     """
-    _scripts(key, launchable, tree)
+    for script in _scripts(key, launchable, tree):
+        if not is_executable(tree, script):
+            raise ArtifactError(
+                f"{key}: launchable {launchable.id}: {shown(script)} is not executable in the artifact; "
+                "chmod +x it, and build the artifact anew"
+            )
 
 
 def links_by_home(layout: Layout, event: str | None) -> dict[str, dict[str, str]]:
@@ -131,12 +136,7 @@ def _scripts(key: HookKey, launchable: Launchable, tree: str) -> list[str]:
     """Return the paths inside ``tree``, an unpacked artifact, of the scripts at the entry points of ``launchable``."""
     scripts: list[str] = []
     for entry_point in launchable.entry_points:
-        path = os.path.join(tree, entry_point)
-        if os.path.isdir(path):
-            names = [name for name in disk.listdir(path) if os.path.isfile(os.path.join(path, name))]
-            found = [f"{entry_point}/{name}" for name in names if not name.startswith(".")]
-        else:
-            found = [entry_point] if os.path.isfile(path) else []
+        found = scripts_at(tree, entry_point)
         if not found:
             raise ArtifactError(
                 f"{key}: launchable {launchable.id}: the artifact has no script at {entry_point}, its entry point; "

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 
 from . import disk, envdir, install_record, strict_yaml
@@ -21,6 +22,20 @@ DIGEST_FILE = ".artifact-sha256"
 
 # Manifests, config and env may hold secrets; hooks run as the user that owns these files.
 _PRIVATE = 0o600
+
+
+def scripts_at(tree: str, entry_point: str) -> list[str]:
+    """Return the paths inside ``tree``, an unpacked artifact, of the scripts at ``entry_point``."""
+    path = os.path.join(tree, entry_point)
+    if not os.path.isdir(path):
+        return [entry_point] if os.path.isfile(path) else []
+    names = [name for name in disk.listdir(path) if os.path.isfile(os.path.join(path, name))]
+    return [f"{entry_point}/{name}" for name in names if not name.startswith(".")]
+
+
+def is_executable(tree: str, script: str) -> bool:
+    """Tell whether ``script``, a file inside ``tree``, may be executed by its owner."""
+    return bool(os.stat(os.path.join(tree, script)).st_mode & stat.S_IXUSR)
 
 
 class PodHome:
@@ -43,7 +58,7 @@ class PodHome:
         return os.path.join(self.path, launchable.id, "installs", launchable.install_name)
 
     def has_artifact(self, launchable: Launchable) -> bool:
-        """Tell whether this version of ``launchable`` is unpacked here, with its entry points.
+        """Tell whether this version of ``launchable`` is unpacked here, with scripts at its entry points that can run.
 
         Raises:
             ArtifactError: it is, but from an archive with another digest than the manifest now gives.
@@ -58,8 +73,9 @@ class PodHome:
                 f"another digest ({shown(found)}); an artifact may not change under its version, "
                 "so give the new one a new version"
             )
-        entry_points = (os.path.join(self.install_dir(launchable), path) for path in launchable.entry_points)
-        return all(os.path.exists(path) for path in entry_points)
+        tree = self.install_dir(launchable)
+        by_entry_point = [scripts_at(tree, entry_point) for entry_point in launchable.entry_points]
+        return all(scripts and all(is_executable(tree, script) for script in scripts) for scripts in by_entry_point)
 
     def is_return(self, manifest: PodManifest) -> bool:
         """Tell whether ``manifest`` puts back what was current before, for some launchable, and nothing that is new."""
@@ -75,7 +91,7 @@ class PodHome:
         """
         for launchable in manifest.launchables:
             if not self.has_artifact(launchable):
-                return f"the artifact of {launchable.id} is not unpacked, or not all of it"
+                return f"the artifact of {launchable.id} is not unpacked, not all of it, or not executable"
             if self._current(launchable.id) != self._install_link(launchable):
                 return f"{launchable.id}/current does not lead to {self._install_link(launchable)}"
         files = {**self._files(manifest), self._record_path: self._record(manifest, origin, only_in_rollout).encode()}
