@@ -84,7 +84,7 @@ def test_a_root_that_runs_will_refuse_is_reported(listening: Listening) -> None:
     listening.schedule("a", "2")
     assert listening.run(300) == ["upgraded before_install/a 2"]
     listening.host.root.chmod(0o755)
-    assert listening.run(300) == ["nothing keeps hooks from being installed or removed any more"]
+    assert listening.run(300) == ["nothing keeps hooks from running any more"]
     assert listening.report()["error"] is None
 
 
@@ -541,6 +541,36 @@ def test_a_reload_changes_the_store(listening: Listening) -> None:
     listening.later(20, lambda: other.put("hooks/before_install/b", b))
     assert listening.run(30) == ["installed before_install/b 1"]
     assert {asked.seconds <= 60 for asked in other.asked} == {True}
+
+
+def test_the_end_of_trouble_from_before_a_reload_is_told(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.host.root.mkdir()
+    listening.host.root.chmod(0o775)
+    trouble = listening.run(1)[-1]
+    assert "is writable by group or others; chmod go-w it" in trouble
+    listening.listener.reload(listening.settings())
+    assert listening.run(1) == [trouble]
+    listening.host.root.chmod(0o755)
+    listening.schedule("a", "2")
+    listening.listener.reload(listening.settings())
+    assert listening.run(1) == ["upgraded before_install/a 2", "nothing keeps hooks from running any more"]
+    listening.listener.reload(listening.settings())
+    assert listening.run(1) == []
+    listening.store.commit_errors = [AWAY]
+    listening.later(0, lambda: listening.schedule("a", "3"))
+    assert "this host's report is outdated" in listening.run(1)[-1]
+    listening.listener.reload(listening.settings())
+    assert listening.run(30) == ["this host's report is up to date again"]
+
+
+def test_a_store_that_a_reload_mends_is_said_to_answer(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.store.script = [AWAY] * 9
+    listening.run(60)
+    listening.store.script = []
+    listening.listener.reload(listening.settings())
+    assert listening.run(1) == ["the store answers again, after 60 s", "installed before_install/a 1"]
 
 
 def test_signs_of_life(listening: Listening) -> None:

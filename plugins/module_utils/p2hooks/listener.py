@@ -104,6 +104,8 @@ class Listener:
         self._inbox: queue.Queue[Any] = inbox or queue.Queue()
         self._stepped_at = clock()
         self._outcomes = OutcomeCounter(settings.audit_log)
+        #: Since when there is trouble that the journal has been told of, by what it is about.
+        self._since: dict[str, float] = {}
         self._adopt(settings)
 
     def run(self) -> None:
@@ -177,22 +179,23 @@ class Listener:
         self._report_retries = Backoff(settings.report_every, settings.reconcile_every, self._chance)
         self._reconcile_at = self._clock()
         self._retry_at = self._look_at = self._report_at = _NEVER
-        #: What came of the last comparison: why hooks could not be installed, and what is wrong as a whole.
+        #: What came of the last comparison: why hooks could not be installed, why none could, and why none will run.
         self._errors: dict[str, HookError] = {}
         self._error: str | None = None
+        self._unsafe_root: str | None = None
         self._scheduled: dict[HookKey, str] = {}
         self._in_rollout: list[HookKey] = []
         self._has_to_report = True
         self._installed = 0
         self._last_change = ""
-        #: What the journal has been told already, by what it is about.
+        #: What the journal has been told already, by what it is about; after a reload it is told again.
         self._said: dict[str, set[str]] = {}
 
     def _take(self, watch: Watch, outcome: Snapshot | Exception) -> None:
         """Deal with the end of a request."""
         if watch not in (self._hooks, self._rollouts):  # from before a reload
             return
-        failing_since, before = watch.failing_since, watch.entries or {}
+        before = watch.entries or {}
         is_changed = watch.take(outcome)
         if watch is self._hooks:
             self._has_ended_rollout = self._has_ended_rollout and watch.error is not None
@@ -201,13 +204,12 @@ class Listener:
         failing = self._failing()
         if failing:
             self._say("store", WARNING, f"{failing.error}; nothing changes until it answers")
-        elif self._said.pop("store", None):
-            seconds = self._clock() - failing_since
+        elif (seconds := self._end("store")) is not None:
             self._log(NOTICE, f"{self._settings.store.name} answers again, after {seconds:.0f} s")
         if self._are_rollouts_denied():
             self._say("rollouts", WARNING, f"{self._rollouts.error}; no rollout comes to this host until that works")
         else:
-            self._said.pop("rollouts", None)
+            self._end("rollouts")
         if watch is not failing and self._is_ready() and (is_changed or self._clock() >= self._reconcile_at):
             self._reconcile()
 
@@ -237,8 +239,12 @@ class Listener:
             done = []
         if self._error:
             self._say("host", ERROR, self._error)
-        elif self._said.pop("host", None) and not done:  # else the journal has lines that show it
+        elif self._end("host") is not None and not done:  # else the journal has lines that show it
             self._log(NOTICE, "nothing keeps hooks from being installed or removed any more")
+        if self._unsafe_root:
+            self._say("root", ERROR, self._unsafe_root)
+        elif self._end("root") is not None:
+            self._log(NOTICE, "nothing keeps hooks from running any more")
         if self._problems() != problems:
             self._retries.reset()
         if any(self._problems()):
@@ -248,7 +254,11 @@ class Listener:
             self._report_at = self._clock()
 
     def _problems(self) -> tuple[dict[str, str], str | None]:
-        return {name: str(error) for name, error in self._errors.items()}, self._error
+        return {name: str(error) for name, error in self._errors.items()}, self._trouble()
+
+    def _trouble(self) -> str | None:
+        """Return what is wrong with this host as a whole."""
+        return "; ".join(filter(None, (self._error, self._unsafe_root))) or None
 
     def _install(self) -> list[install_plan.Action]:
         """Plan and apply; return what was done, having told the journal.
@@ -269,7 +279,7 @@ class Listener:
             except StoreError:  # it was emptied, and whoever fills it again does not do so all at once
                 self._hooks.distrust()
                 raise
-            self._error = "; ".join(filter(None, (self._drop_doubtful_removals(plan), plan.unsafe_root))) or None
+            self._error, self._unsafe_root = self._drop_doubtful_removals(plan), plan.unsafe_root
             if plan.actions:
                 self._show(f"installing from {store.name}: {', '.join(str(action.key) for action in plan.actions)}")
             returns = {action.key for action in plan.actions if self._is_return(action, plan)}
@@ -286,7 +296,7 @@ class Listener:
             if str(error) != before.get(name):
                 self._log(ERROR, str(error) if name in str(error) else f"{name}: {error}")
         if not plan.warnings:
-            self._said.pop("warnings", None)
+            self._end("warnings")
         for warning in plan.warnings:
             self._say("warnings", WARNING, warning)
         self._errors, self._scheduled, self._in_rollout = errors, plan.scheduled, plan.in_rollout
@@ -333,7 +343,7 @@ class Listener:
         try:
             now = self._now()
             if self._has_to_report or self._node_status.is_due(now):
-                self._node_status.write(now, scheduled=self._scheduled, errors=self._errors, error=self._error)
+                self._node_status.write(now, scheduled=self._scheduled, errors=self._errors, error=self._trouble())
             self._has_to_report = False
         except HookError as error:
             self._report_at += self._report_retries.next()
@@ -347,15 +357,22 @@ class Listener:
                 f"{self._settings.store.name}: another listener reports as {self._settings.node} as well, and each "
                 "overwrites what the other has said; give each host a name of its own (node)",
             )
-        if self._said.pop("report", None):
+        if self._end("report") is not None:
             self._log(NOTICE, "this host's report is up to date again")
 
     def _say(self, about: str, priority: int, text: str) -> None:
         """Tell the journal, but what it knows already only once until it is over."""
+        self._since.setdefault(about, self._clock())
         said = self._said.setdefault(about, set())
         if text not in said:
             said.add(text)
             self._log(priority, text)
+
+    def _end(self, about: str) -> float | None:
+        """Note that this is over; return how long it was so, in seconds, None if the journal was told nothing of it."""
+        self._said.pop(about, None)
+        since = self._since.pop(about, None)
+        return None if since is None else self._clock() - since
 
     def _tell(self) -> None:
         """Show what this is doing."""
@@ -369,7 +386,7 @@ class Listener:
             return
         parts = [f"watching {self._settings.store.name}", f"{self._installed} hooks installed"]
         parts += [f"{len(self._errors)} could not be installed"] if self._errors else []
-        parts += [self._error] if self._error else []
+        parts += filter(None, [self._trouble()])
         parts += [f"last change: {self._last_change}"] if self._last_change else []
         self._show(", ".join(parts))
 
