@@ -1103,6 +1103,15 @@ def test_the_listener_does_not_start_with_a_file_for_a_directory(host: Host, nam
     ],
 )
 def test_errors_are_one_line_and_one_document(host: Host, code: int, arguments: str, message: str) -> None:
+def test_the_listener_does_not_start_with_limits_that_all_runs_will_refuse(host: Host) -> None:
+    path = host.path / "p2-hook.conf"
+    path.write_text("term_after = 10\nkill_after = 5\n")
+    result = host.call(f"listen --config {path}")
+    assert (result.code, result.out) == (78, "")
+    assert result.error.startswith("term_after is 10 and kill_after 5; give seconds")
+    assert result.error.endswith(f"term_after is set in line 1 of {path}; kill_after is set in line 2 of {path}")
+
+
     host.executable("tool")
     result = host.call(arguments)
     assert (result.code, result.out) == (code, "")

@@ -23,6 +23,7 @@ from ..layout import Layout
 from ..listener import Listener, Settings
 from ..node_status import own_node
 from ..store.options import open_store, warnings_of
+from ..time_limits import TimeLimits
 
 #: A listener that did not get any further for so many seconds is stuck, and not kept alive any longer. Large artifacts
 #: take their time.
@@ -41,6 +42,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         value = getattr(options, name)
         if not (isfinite(value) and 1 <= value <= 86400):
             raise HookError(f"{name} is {value:g}; give seconds, at least 1 and at most 86400")
+    TimeLimits(options.term_after, options.kill_after)  # or every run would fail
     layout = Layout(options.root)
     path = options.store_path
     if options.store == "directory" and os.path.lexists(path) and not os.path.isdir(path):

@@ -225,6 +225,7 @@ def _listen_options(parser: argparse.ArgumentParser) -> None:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     texts = {
+    parser.set_defaults(term_after=None, kill_after=None)  # read from the configuration, which all runs share
         "pod_home": ("DIR", "the home of the pod (default: the directory called like it in --pod-root)"),
         "pod_root": ("DIR", "the directory of all pod homes"),
         "pod_manifest": ("FILE", "the manifest that the event is about (default: the one in the pod's home)"),
