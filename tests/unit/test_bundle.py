@@ -177,6 +177,11 @@ def test_compiling_again_mends_that(installed: Installed) -> None:
     spoil(installed.compile(), installed.path / "p2hooks")
     bundle = installed.compile()
     assert not installed.would_compile()
+    before = bundle.stat()
+    done = installed.call("compile", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"changed": False, "bundle": str(bundle)})
+    assert installed.call("compile").stdout.startswith("the engine is compiled, ")
+    assert bundle.stat() == before
     assert str(bundle) == json.loads(installed.call("compile", "--check", "--json").stdout)["bundle"]
     assert installed.modules_of_a_run()["run"] == "bundle"
 

@@ -292,13 +292,14 @@ def _run(options: argparse.Namespace) -> Answer:
 
 
 def _compile(options: argparse.Namespace) -> Answer:
-    if options.check:
-        changed = not bundle.is_compiled()
-        line = "would compile the engine" if changed else "the engine is compiled"
-        return Answer({"changed": changed, "bundle": start.bundle_path()}, [line])
-    path = bundle.compile_engine()
-    line = f"compiled the engine, and what runs of hooks need of it into {path}"
-    return Answer({"changed": True, "bundle": path}, [line])
+    changed, path = not bundle.is_compiled(), start.bundle_path()
+    if not changed:
+        line = f"the engine is compiled, and what runs of hooks need of it is in {path}"
+    elif options.check:
+        line = f"would compile the engine, and what runs of hooks need of it into {path}"
+    else:
+        line = f"compiled the engine, and what runs of hooks need of it into {bundle.compile_engine()}"
+    return Answer({"changed": changed, "bundle": path}, [line])
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
