@@ -507,6 +507,10 @@ def test_a_local_hook_is_installed_listed_handed_back_and_removed(host: Host) ->
     assert (refused.code, refused.out) == (1, "")
     assert "came from the store" in refused.error
     host.done(f"install {host.hook('two')} --global --local")
+    local = f"install {manifest} --event {EVENT} --local"
+    assert host.done(f"{local} --check") == f"would change {EVENT}/one\n"  # the version stays the same
+    assert host.done(local) == f"changed {EVENT}/one\n"
+    host.done(f"install one --event {EVENT} --hand-back")
     assert host.done("install two --global --absent") == "removed two\n"
 
 

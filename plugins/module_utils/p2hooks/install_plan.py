@@ -26,6 +26,9 @@ from .wanted import Wanted, wanted_hooks
 
 INSTALL, UPGRADE, REPAIR, HAND_BACK, REMOVE = "install", "upgrade", "repair", "hand_back", "remove"
 
+#: The reason of an upgrade to another version; any other upgrade changes the manifest alone, or where the hook is from.
+OTHER_VERSION = "another version is installed"
+
 
 @dataclass(frozen=True)
 class Action:
@@ -246,7 +249,7 @@ def _plan_present(
 
 def _why_upgrade(record: InstallRecord, pod: PodManifest, origin: str) -> str:
     if record.versions != {launchable.id: launchable.version or "" for launchable in pod.launchables}:
-        return "another version is installed"
+        return OTHER_VERSION
     if record.manifest_sha != pod.sha:
         return "the same version is installed, by another manifest"
     return f"it is installed as {record.origin}, not as {origin}"

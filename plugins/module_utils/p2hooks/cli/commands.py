@@ -247,10 +247,7 @@ def _install(options: argparse.Namespace) -> Answer:
         "in_rollout": [str(key) for key in plan.in_rollout],
         "errors": {key: str(error) for key, error in errors.items()},
     }
-    lines = [
-        f"would {action.kind.replace('_', ' ')} {action.key}" if options.check else f"{_DONE[action.kind]} {action.key}"
-        for action in actions
-    ]
+    lines = [f"{_said(action, check=options.check)} {action.key}" for action in actions]
     lines = [f"{line}, in rollout" if action.key in plan.in_rollout else line for line, action in zip(lines, actions)]
     lines += [f"left {key} alone: a local hook stands in front of the scheduled one" for key in plan.overridden]
     if not lines and not errors:
@@ -265,6 +262,13 @@ def _install(options: argparse.Namespace) -> Answer:
     if errors:
         answer.code = ERROR if options.state else PARTLY_INSTALLED
     return answer
+
+
+def _said(action: install_plan.Action, *, check: bool) -> str:
+    """Return what is done, or would be if ``check``, to a hook."""
+    if action.kind == install_plan.UPGRADE and action.reason != install_plan.OTHER_VERSION:
+        return "would change" if check else "changed"
+    return f"would {action.kind.replace('_', ' ')}" if check else _DONE[action.kind]
 
 
 def _install_planner(options: argparse.Namespace, layout: Layout) -> Callable[[], install_plan.InstallPlan]:
