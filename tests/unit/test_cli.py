@@ -393,19 +393,24 @@ def test_a_store_that_is_missing_is_not_taken_for_an_empty_one(host: Host, argum
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ([], "required: STEP; see p2-hook rollout --help$"),
-        (["start"], "; see p2-hook rollout start --help$"),
+        (["rollout"], "required: STEP; see p2-hook rollout --help$"),
+        (["rollout", "start"], "; see p2-hook rollout start --help$"),
+        (["rollout", "show", "--nope"], "unrecognized arguments: --nope; see p2-hook rollout show --help$"),
+        (["listen", "--nope"], "unrecognized arguments: --nope; see p2-hook listen --help$"),
+        (["--nope", "listen"], "unrecognized arguments: --nope; see p2-hook --help$"),
     ],
 )
-def test_a_rollout_that_is_called_wrongly_says_where_to_look(arguments: list[str], error: str) -> None:
+def test_a_command_that_is_called_wrongly_says_where_to_look(arguments: list[str], error: str) -> None:
     with pytest.raises(UsageError, match=error):
-        parser.parse(["rollout", *arguments])
+        parser.parse(arguments)
 
 
 @pytest.mark.parametrize("step", texts.ROLLOUT_STEPS)
 def test_each_step_of_a_rollout_has_help(host: Host, step: str) -> None:
     text = host.done(f"rollout {step} --help")
     assert text.startswith(f"usage: p2-hook rollout {step}")
+    for word in ("HOOK", "MANIFEST"):  # what the usage names is explained, and nothing else
+        assert (f"rollout {step} {word} " in text) == (f"\n  {word} " in text)
     assert f"\n  p2-hook rollout {step}" in text
 
 
@@ -502,15 +507,15 @@ def test_a_local_hook_is_installed_listed_handed_back_and_removed(host: Host) ->
     assert "a local one is installed instead" in host.done("list --scheduled")
     assert host.done("install") == f"left {EVENT}/one alone: a local hook stands in front of the scheduled one\n"
     assert host.done(f"install one --event {EVENT} --hand-back") == f"handed back {EVENT}/one\n"
+    local = f"install {manifest} --event {EVENT} --local"
+    assert host.done(f"{local} --check") == f"would change {EVENT}/one\n"  # the version stays the same
+    assert host.done(local) == f"changed {EVENT}/one\n"
+    host.done(f"install one --event {EVENT} --hand-back")
     assert host.call("list --json").data["hooks"][0]["origin"] == "store"
     refused = host.call(f"install one --event {EVENT} --absent")
     assert (refused.code, refused.out) == (1, "")
     assert "came from the store" in refused.error
     host.done(f"install {host.hook('two')} --global --local")
-    local = f"install {manifest} --event {EVENT} --local"
-    assert host.done(f"{local} --check") == f"would change {EVENT}/one\n"  # the version stays the same
-    assert host.done(local) == f"changed {EVENT}/one\n"
-    host.done(f"install one --event {EVENT} --hand-back")
     assert host.done("install two --global --absent") == "removed two\n"
 
 
@@ -1098,15 +1103,6 @@ def test_the_listener_does_not_start_with_a_file_for_a_directory(host: Host, nam
     assert result.error == message.format(host.path / name)
 
 
-@pytest.mark.parametrize(
-    ("code", "arguments", "message"),
-    [
-        *((2, *case) for case in WRONG_USAGE),
-        # a listener that lacks a file waits for it, but not for a library
-        *((78 if re.match(MISCONFIGURED_LISTENER, case[0]) else 1, *case) for case in ERRORS),
-    ],
-)
-def test_errors_are_one_line_and_one_document(host: Host, code: int, arguments: str, message: str) -> None:
 def test_the_listener_does_not_start_with_limits_that_all_runs_will_refuse(host: Host) -> None:
     path = host.path / "p2-hook.conf"
     path.write_text("term_after = 10\nkill_after = 5\n")
@@ -1116,6 +1112,15 @@ def test_the_listener_does_not_start_with_limits_that_all_runs_will_refuse(host:
     assert result.error.endswith(f"term_after is set in line 1 of {path}; kill_after is set in line 2 of {path}")
 
 
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        *((2, *case) for case in WRONG_USAGE),
+        # a listener that lacks a file waits for it, but not for a library
+        *((78 if re.match(MISCONFIGURED_LISTENER, case[0]) else 1, *case) for case in ERRORS),
+    ],
+)
+def test_errors_are_one_line_and_one_document(host: Host, code: int, arguments: str, message: str) -> None:
     host.executable("tool")
     result = host.call(arguments)
     assert (result.code, result.out) == (code, "")

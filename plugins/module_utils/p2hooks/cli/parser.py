@@ -65,6 +65,13 @@ class _Parser(argparse.ArgumentParser):
     def print_help(self, file: object = None) -> None:
         raise HelpWanted(self.format_help())
 
+    def parse_known_args(self, *given: Any, **options: Any) -> Any:
+        """Refuse what is unknown at once: argparse leaves that to the parser of all sub-commands."""
+        namespace, unknown = super().parse_known_args(*given, **options)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
 
@@ -218,6 +225,7 @@ def _listen_options(parser: argparse.ArgumentParser) -> None:
     add_configured(parser, "reconcile_every", "SECONDS", "compare everything after this time, though nothing changed")
     add_configured(parser, "report_every", "SECONDS", "report what ran at most this often")
     add_configured(parser, "audit_log", "FILE", "where runs are recorded, as JSON lines")
+    parser.set_defaults(term_after=None, kill_after=None)  # read from the configuration, which all runs share
     add_max_unpacked_size(parser)
     add_root(parser)
     add_store(parser)
@@ -225,7 +233,6 @@ def _listen_options(parser: argparse.ArgumentParser) -> None:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     texts = {
-    parser.set_defaults(term_after=None, kill_after=None)  # read from the configuration, which all runs share
         "pod_home": ("DIR", "the home of the pod (default: the directory called like it in --pod-root)"),
         "pod_root": ("DIR", "the directory of all pod homes"),
         "pod_manifest": ("FILE", "the manifest that the event is about (default: the one in the pod's home)"),
@@ -269,9 +276,11 @@ def _rollout_options(parser: argparse.ArgumentParser) -> None:
         if name != "show":
             step.add_argument(
                 "hook",
-                metavar="HOOK",
+                metavar="MANIFEST" if name == "start" else "HOOK",
                 type=given,
-                help="the path of the manifest that is rolled out, or the id of the hook",
+                help="the path of the manifest to roll out"
+                if name == "start"
+                else "the path of the manifest that is rolled out, or the id of the hook",
             )
             add_event(step)
         if name in ("start", "widen"):

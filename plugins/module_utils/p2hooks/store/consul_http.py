@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -248,7 +249,8 @@ def import_library(name: str) -> Any:
             return importlib.import_module(name)
     except ImportError as error:
         raise StoreError(
-            f"the Python library consul cannot be imported ({error}); install py-consul or python-consul"
+            f"the Python library consul cannot be imported by {sys.executable} ({error}); "
+            "install py-consul or python-consul"
         ) from error
 
 
