@@ -90,5 +90,7 @@ def test_what_roles_know_of_the_engine_is_what_it_knows() -> None:
         default = re.search(r"default\('(.*)'\)", known[f"_hook_runner_{variable}"])
         assert default is not None
         assert default[1] == configuration.OPTIONS[option][1]
+    options = {name: kind for name, (kind, dummy) in configuration.OPTIONS.items() if name != "consul_token"}
+    assert known["_hook_runner_options"] == options
     log = loaded(TOP / "roles/audit_log/defaults/main.yml")["audit_log_path"]
     assert configuration.OPTIONS["audit_log"][1] in log

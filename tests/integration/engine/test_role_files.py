@@ -122,6 +122,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("hook_runner", {"hook_runner_consul_requirement": "-r /x"}, 'hook_runner_consul_requirement is "-r /x"; give'),
     ("audit_log", {"audit_log_path": "/a{b"}, 'audit_log_path is "/a{b"; give a path that'),
+    (
+        "hook_runner",
+        {"hook_runner_config": {"bogus": 1, "root": "/a", "Root": "/b"}},
+        "hook_runner_config has bogus, Root; the options are root, pod_root, node, ",
+    ),
+    (
+        "hook_runner",
+        {"hook_runner_config": {"root": "rel", "node": "a", "consul_ca_path": 1}},
+        'hook_runner_config has {"root": "rel", "consul_ca_path": 1}; give paths that begin with /',
+    ),
     ("audit_log", {"audit_log_path": "/a$HOME"}, 'audit_log_path is "/a$HOME"; give a path that'),
     ("audit_log", {"audit_log_path": "/a\nb"}, r'audit_log_path is "/a\nb"; give a path that'),
     ("audit_log", {"audit_log_database": 'a"'}, r'audit_log_database is "a\""; give a path that'),
