@@ -240,6 +240,13 @@ summary:
         - The newest record of a run that did not succeed, as in RV(records), with the last 2000 characters of its
           output; null if there is none.
       type: dict
+    failures:
+      description:
+        - The versions of which runs did not succeed, that with the newest such run first, eight at most.
+        - Each has its C(manifest_sha) and its C(artifact_version), which are null for a script that people put there,
+          the number of such runs, C(count), and the newest of them, C(last_failure).
+      type: list
+      elements: dict
     median_duration:
       description:
         - How long it took, in seconds; null where that is not known. Where it timed out, the time until SIGTERM.

@@ -211,7 +211,8 @@ hooks:
       type: int
     failures:
       description:
-        - The C(node), the C(outcomes) that count as failures, and the C(last_failure) of each of them, up to O(limit).
+        - The C(node), the C(manifest_sha) and the C(versions) that it has, the C(outcomes) that count as failures, and
+          the C(last_failure) of each of them, up to O(limit).
       type: list
       elements: dict
     last_failure:

@@ -72,6 +72,10 @@ def _record(chance: random.Random, host: str, number: int, now: datetime, days: 
     event, name, seconds, permille = chance.choice(HOOKS)
     # one host in forty has something of its own
     is_failure = chance.random() * 1000 < permille * (8 if number % 40 == 3 else 1)
+    version = installed(name, number)
+    # a rollout on one host in fifty was aborted two days ago
+    if name == "register_dns" and number % 50 == 1 and start < now - timedelta(days=2):
+        is_failure, version = True, pod(name, 3)
     outcome, reason, exit_code, output = chance.choice(FAILURES) if is_failure else ("succeeded", None, 0, "done\n")
     return {
         "run_id": f"{chance.getrandbits(64):016x}",
@@ -79,8 +83,8 @@ def _record(chance: random.Random, host: str, number: int, now: datetime, days: 
         "event": event,
         "hook": f"{name}_{name}_launch",
         "hook_id": name,
-        "manifest_sha": installed(name, number).sha,
-        "artifact_version": installed(name, number).launchables[0].version,
+        "manifest_sha": version.sha,
+        "artifact_version": version.launchables[0].version,
         "pod_id": chance.choice(PODS),
         "pod_unique_key": "",
         "outcome": outcome,

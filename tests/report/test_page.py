@@ -109,7 +109,7 @@ def hostile_hook(hook_id: str, text: str, node: str, failure: dict[str, Any]) ->
         "differences": [
             {**manifest, "node": node, "state": state, "wanted_sha": f"2{text}", "error": text} for state in DRIFT
         ],
-        "failures": [{"node": node, "last_failure": failure}],
+        "failures": [{**manifest, "node": node, "last_failure": failure}],
     }
 
 
@@ -272,6 +272,21 @@ def test_charts_show_all_runs(browser: Browser, pages: dict[str, Path]) -> None:
     rows = browser.ask("return [...document.querySelectorAll('.data tbody tr')].map(e => e.cells[1].textContent)")
     assert sum(runs) == 600
     assert rows == [str(count) for count in runs]
+
+
+def test_failures_of_a_version_that_is_nowhere_any_more_are_marked(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open(pages["small"])
+    past = browser.ask("return [...document.querySelectorAll('#failures .past h3')].map(e => e.textContent)")
+    version = fleet.pod("register_dns", 3).launchables[0].version
+    assert version is not None
+    assert len(past) == 1
+    assert re.fullmatch(f"{version[:12]}, manifest [0-9a-f]+: [0-9]+ on 1 host no longer anywhere", past[0])
+    assert re.search(
+        "14 failures, [0-9]+ in versions that are no longer anywhere", browser.ask("return document.body.textContent")
+    )
+    assert browser.ask("return document.querySelectorAll('#failures .version:not(.past)').length") > 0
+    browser.open(pages["audits"])
+    assert browser.ask("return document.querySelector('.past')") is None
 
 
 def test_rollouts_are_shown_with_how_they_are_doing(browser: Browser, pages: dict[str, Path]) -> None:

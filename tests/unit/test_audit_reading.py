@@ -328,6 +328,7 @@ def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sin
     common = {"hook": "a_b_launch", "hook_id": "a", "host": "node1", "manifest_sha": "5b0c", "artifact_version": "1f"}
     summaries = summarise(sink.read())
     assert [summary.pop("last_failure")["outcome"] for summary in summaries] == ["interrupted", "timed_out"]
+    assert [[each["count"] for each in summary.pop("failures")] for summary in summaries] == [[1], [3]]
     assert summaries == [
         {
             **common,
@@ -357,3 +358,25 @@ def test_a_summary_counts_runs_and_outcomes_of_each_hook_of_each_event(sink: Sin
             "max_duration": 6.0,
         },
     ]
+
+
+def test_a_summary_tells_of_each_version_that_failed_the_newest_first() -> None:
+    records = [
+        record(manifest_sha=f"sha{version}", artifact_version=f"v{version}", outcome="failed", start=start)
+        for version, start in [(1, "2026-01-01"), (1, "2026-01-05"), (1, "2026-01-02"), (2, "2026-01-04")]
+    ]
+    records.append(record(manifest_sha="sha3", outcome="succeeded", start="2026-01-06"))
+    by_hand = {"manifest_sha": None, "artifact_version": None}
+    records.append(record(**by_hand, outcome="skipped", start="2026-01-03", output="x" * 3000))
+    [summary] = summarise(records)
+    assert [
+        (each["manifest_sha"], each["artifact_version"], each["count"], each["last_failure"]["start"])
+        for each in summary["failures"]
+    ] == [("sha1", "v1", 3, "2026-01-05"), ("sha2", "v2", 1, "2026-01-04"), (None, None, 1, "2026-01-03")]
+    assert summary["last_failure"] == summary["failures"][0]["last_failure"]
+    assert summary["failures"][2]["last_failure"]["output"] == "x" * 2000
+
+
+def test_a_summary_tells_of_eight_versions_that_failed_at_most() -> None:
+    [summary] = summarise([record(manifest_sha=f"sha{number}", outcome="failed") for number in range(100)])
+    assert len(summary["failures"]) == 8

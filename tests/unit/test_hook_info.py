@@ -125,9 +125,10 @@ def test_runs_that_failed_are_added_up_with_the_newest_of_them(host: Host) -> No
     [hook] = fleet(host).data["hooks"]
     assert hook["outcomes"] == {"succeeded": 4, "failed": 2, "timed_out": 1}
     assert hook["failing_hosts"] == 2
+    has = {"manifest_sha": pod.sha, "versions": {"main": "1"}}
     assert hook["failures"] == [
-        {"node": "node1", "outcomes": {"failed": 2}, "last_failure": {"start": "2026-01-02", "output": "oh"}},
-        {"node": "node2", "outcomes": {"timed_out": 1}, "last_failure": {"start": "2026-01-01", "output": "oh"}},
+        {"node": "node1", **has, "outcomes": {"failed": 2}, "last_failure": {"start": "2026-01-02", "output": "oh"}},
+        {"node": "node2", **has, "outcomes": {"timed_out": 1}, "last_failure": {"start": "2026-01-01", "output": "oh"}},
     ]
     assert hook["last_failure"] == {"node": "node1", "start": "2026-01-02", "output": "oh"}
     assert hook["differences"] == []

@@ -14,7 +14,9 @@ from p2hooks import report as page
 from p2hooks.audit.counting import Tally
 from p2hooks.audit.summary import summarise
 from p2hooks.hook_info import Question, of_fleet
+from p2hooks.hook_key import HookKey
 from p2hooks.host_audit import decode_audit
+from p2hooks.manifest import PodManifest
 from p2hooks.node_status import moment
 from p2hooks.report import aggregate, failures
 from p2hooks.report.failures import tail
@@ -114,7 +116,7 @@ def test_failures_that_say_the_same_are_one_and_those_of_most_hosts_come_first()
     results["other"] = answer(record(), failed(output="else", start="2026-01-31T14:00:00Z"))
     (hook,) = numbers(results)["failures"]["shown"]
     assert (hook["count"], hook["hosts"], hook["newest"]) == (31, 31, "2026-01-31T14:00:00Z")
-    common, other = hook["kinds"]["shown"]
+    common, other = hook["versions"]["shown"][0]["kinds"]["shown"]
     assert (common["what"], common["output"], common["count"]) == ("failed with exit code 3", "sorry", 30)
     assert (common["newest"], common["newest_host"], common["pod"]) == ("2026-01-31T12:29:00Z", "node29", "hello")
     assert common["hosts"]["shown"][:3] == ["node0", "node1", "node2"]
@@ -137,10 +139,11 @@ def test_a_host_that_could_not_be_asked_may_have_told_the_store(store: Host) -> 
     found = numbers({"node1": answer(failed()), "node2": {"unreachable": True, "msg": "no route"}}, store)
     (hook,) = found["failures"]["shown"]
     assert hook["name"] == "before_install/a_b_launch"
-    assert {kind["output"]: kind["hosts"]["shown"] for kind in hook["kinds"]["shown"]} == {
-        "sorry": ["node1"],
-        "told": ["node2"],
-    }
+    assert {
+        (version["version"], version["manifest"], kind["output"]): kind["hosts"]["shown"]
+        for version in hook["versions"]["shown"]
+        for kind in version["kinds"]["shown"]
+    } == {("1f", "5b0c", "sorry"): ["node1"], ("1", pod.sha[:12], "told"): ["node2"]}
     assert (found["totals"]["read"], found["totals"]["asked"], found["totals"]["hosts"]) == (1, 2, 3)
     assert {host["name"]: host["state"] for host in found["hosts"]["shown"]} == {
         "node1": "failing",
@@ -173,6 +176,93 @@ def test_a_host_without_an_audit_says_why() -> None:
         ("unreachable", "no route", ["down"]),
     ]
     assert (found["totals"]["read"], found["totals"]["asked"]) == (1, 5)
+
+
+def of_version(pod: PodManifest, **fields: object) -> dict[str, Any]:
+    return {"hook_id": "a", "manifest_sha": pod.sha, "artifact_version": pod.launchables[0].version, **fields}
+
+
+def test_failures_are_told_by_version_and_of_each_whether_it_is_anywhere_any_more(store: Host) -> None:
+    good, bad, worse, tried, left = (store.pod("a", version) for version in ("1", "2", "3", "4", "5"))
+    store.schedule(A, good)
+    roll_out(store, A, tried, "node3")
+    report(store, "node1", {str(A): installed(good)})
+    report(store, "node2", {str(A): installed(good)})
+    report(store, "node3", {str(A): installed(left)})
+    results = {
+        "node1": answer(
+            *[failed(**of_version(bad, output="bad", start=f"2026-01-31T11:0{number}:00Z")) for number in range(5)],
+            *[failed(**of_version(worse, output="worse", start=f"2026-01-31T12:0{number}:00Z")) for number in range(3)],
+            record(**of_version(good, start="2026-01-31T13:00:00Z")),
+        ),
+        "node2": answer(
+            failed(**of_version(bad, output="bad", start="2026-01-31T11:30:00Z")),
+            failed(**of_version(good, output="good", start="2026-01-31T12:30:00Z")),
+        ),
+        "node3": answer(
+            failed(**of_version(tried, output="tried", start="2026-01-31T13:00:00Z")),
+            failed(**of_version(left, output="left", start="2026-01-31T14:00:00Z")),
+        ),
+    }
+    found = numbers(results, store)
+    (hook,) = found["failures"]["shown"]
+    assert (hook["count"], hook["hosts"], hook["is_past"], hook["versions"]["more"]) == (12, 3, False, 3)
+    assert [
+        (version["version"], version["is_past"], version["count"], version["hosts"])
+        for version in hook["versions"]["shown"]
+    ] == [("5", False, 1, 1), ("4", False, 1, 1), ("1", False, 1, 1), ("2", True, 6, 2)]
+    assert hook["versions"]["shown"][-1]["manifest"] == bad.sha[:12]
+    assert [kind["newest"] for kind in hook["versions"]["shown"][-1]["kinds"]["shown"]] == ["2026-01-31T11:30:00Z"]
+    assert (found["totals"]["failures"], found["totals"]["past_failures"]) == (12, 9)
+
+
+def test_hooks_of_which_only_past_versions_failed_come_last(store: Host) -> None:
+    good, bad = store.pod("a", "1"), store.pod("a", "2")
+    store.schedule(A, good)
+    report(store, "node1", {str(A): installed(good)})
+    records = [failed(**of_version(bad)) for dummy in range(5)]
+    found = numbers({"node1": answer(*records, failed(hook="by_hand", hook_id=None, manifest_sha=None))}, store)
+    assert [(each["name"], each["is_past"]) for each in found["failures"]["shown"]] == [
+        ("before_install/by_hand", False),
+        ("before_install/a_b_launch", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("why", "is_past"),
+    [
+        ("replaced", True),
+        ("global", False),
+        ("no store", False),
+        ("no reports", False),
+        ("unreadable", False),
+        ("local", False),
+        ("ran last on a host without a report", False),
+        ("replaced on a host without a report", True),
+    ],
+)
+def test_a_version_is_past_only_where_that_is_known(store: Host, why: str, is_past: bool) -> None:
+    good, bad = store.pod("a", "1"), store.pod("a", "2")
+    if why == "unreadable":
+        store.put("hooks/before_install/a", b"?")
+    elif why == "global":
+        store.schedule(HookKey(None, "a"), bad)
+    elif why != "local":
+        store.schedule(A, good)
+    if why != "no reports":
+        report(store, "node1", {str(A): installed(good, origin="local" if why == "local" else "store")})
+    results = {"node1": answer(failed(**of_version(bad)))}
+    if "without a report" in why:
+        last = bad if why.startswith("ran") else good
+        results = {
+            "node1": answer(record(**of_version(good))),
+            "node2": answer(
+                failed(**of_version(bad, start="2026-01-31T11:00:00Z")),
+                record(**of_version(last, start="2026-01-31T12:00:00Z")),
+            ),
+        }
+    (hook,) = numbers(results, None if why == "no store" else store)["failures"]["shown"]
+    assert hook["versions"]["shown"][0]["is_past"] is is_past
 
 
 @pytest.mark.parametrize(
@@ -372,7 +462,7 @@ def test_every_list_is_bounded_and_says_what_it_leaves_out(store: Host) -> None:
         ("troubled_hosts", page.MAX_TROUBLED_HOSTS, 20),
     ]:
         assert (len(found[name]["shown"]), found[name]["more"]) == (limit, total - limit), name
-    kinds = found["failures"]["shown"][0]["kinds"]
+    kinds = found["failures"]["shown"][0]["versions"]["shown"][0]["kinds"]
     assert (len(kinds["shown"]), kinds["more"]) == (failures.MAX_KINDS_OF_FAILURE, 20 - failures.MAX_KINDS_OF_FAILURE)
 
 
@@ -384,7 +474,8 @@ def test_every_list_is_bounded_and_says_what_it_leaves_out(store: Host) -> None:
         {"hours": {"2026-01-31T12": 1}},
         {"hours": []},
         {"median_duration": "long"},
-        {"last_failure": "yes"},
+        {"failures": [{"manifest_sha": "5b0c", "artifact_version": "1f", "count": 1, "last_failure": "yes"}]},
+        {"failures": 1},
     ],
 )
 def test_a_host_that_answers_nonsense_is_shown_as_that(broken: dict[str, object]) -> None:

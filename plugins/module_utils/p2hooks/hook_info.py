@@ -208,10 +208,19 @@ class _Collector:
             )
 
     def _add_failure(self, hook: _HookSummary, node: str, failures: dict[str, int], difference: Difference) -> None:
+        found = difference.found
         hook.failing_hosts += 1
         if len(hook.failures) < self._limit:
-            hook.failures.append({"node": node, "outcomes": failures, "last_failure": difference.found.last_failure})
-        last = difference.found.last_failure
+            hook.failures.append(
+                {
+                    "node": node,
+                    "manifest_sha": found.manifest_sha,
+                    "versions": dict(found.versions),
+                    "outcomes": failures,
+                    "last_failure": found.last_failure,
+                }
+            )
+        last = found.last_failure
         if last and str(last.get("start")) > str((hook.last_failure or {}).get("start", "")):
             hook.last_failure = {**last, "node": node}
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
 from .outcomes import FAILED, INTERRUPTED, SKIPPED, STARTED, SUCCEEDED, TIMED_OUT
@@ -27,11 +28,26 @@ _MAX_TEXT = 300
 #: What a host says beyond that, of runs or seconds, is nonsense; charts must be able to show it all the same.
 _MAX_COUNT = 10**9
 
+#: Of so many versions of a hook that failed a host can tell.
+_MAX_FAILED_VERSIONS = 8
+
 #: Seconds.
 HOUR = 3600
 
 #: Event, name of the link, and id; None for a script that people put there.
 Key = tuple[str, str, "str | None"]
+
+
+@dataclass(frozen=True)
+class VersionFailures:
+    """The runs of one version of a hook that did not succeed."""
+
+    #: None for a script that people put there.
+    version: str | None
+    manifest_sha: str | None
+    count: int
+    #: The record of the newest of them.
+    last: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,7 @@ class HookAudit:
     #: Seconds.
     median_duration: float | None
     max_duration: float | None
-    #: The newest record of a run that did not succeed.
-    last_failure: Mapping[str, Any] | None
+    failures: Collection[VersionFailures]
 
     @property
     def key(self) -> Key:
@@ -100,7 +115,6 @@ def decode_audit(host: str, result: Mapping[str, Any]) -> HostAudit:
 
 
 def _hook_audit(summary: Mapping[str, Any]) -> HookAudit:
-    failure = summary["last_failure"]
     return HookAudit(
         event=text(summary["event"]),
         hook=text(summary["hook"]),
@@ -113,7 +127,16 @@ def _hook_audit(summary: Mapping[str, Any]) -> HookAudit:
         manifest_sha=text(summary["manifest_sha"]) or None,
         median_duration=_seconds(summary["median_duration"]),
         max_duration=_seconds(summary["max_duration"]),
-        last_failure=dict(failure) if failure else None,
+        failures=[_version_failures(each) for each in islice(summary["failures"], _MAX_FAILED_VERSIONS)],
+    )
+
+
+def _version_failures(failures: Mapping[str, Any]) -> VersionFailures:
+    return VersionFailures(
+        version=text(failures["artifact_version"]) or None,
+        manifest_sha=text(failures["manifest_sha"]) or None,
+        count=_count(failures["count"]),
+        last=dict(failures["last_failure"]),
     )
 
 

@@ -13,12 +13,15 @@ from ..outcomes import CLOSING, SKIPPED, STARTED, SUCCEEDED
 
 #: So much of the output of a failure is part of a summary, in characters from its end.
 _TAIL = 2000
+#: Of so many versions of a hook that failed a summary tells at most.
+_MAX_FAILED_VERSIONS = 8
 
 
 def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one dictionary for each hook of each event; the documentation of p2_hook_audit_info has its members."""
     summaries: dict[tuple[str, str], dict[str, Any]] = {}
     durations: dict[tuple[str, str], list[float]] = {}
+    failures: dict[tuple[str, str], dict[object, dict[str, Any]]] = {}
     for record in records:
         key = (str(record.get("event")), str(record.get("hook")))
         summary = summaries.setdefault(
@@ -37,6 +40,7 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                 "manifest_sha": None,
                 "artifact_version": None,
                 "last_failure": None,
+                "failures": [],
                 "median_duration": None,
                 "max_duration": None,
             },
@@ -52,18 +56,30 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if start > summary["last_start"]:
             summary["last_start"], summary["last_outcome"] = start, outcome
             summary.update({name: record.get(name) for name in ("host", "manifest_sha", "artifact_version")})
-        failure = summary["last_failure"]
-        if outcome not in (STARTED, SUCCEEDED) and (failure is None or start > str(failure.get("start"))):
-            summary["last_failure"] = record
+        if outcome not in (STARTED, SUCCEEDED):
+            _add_failure(failures.setdefault(key, {}), record)
         duration = record.get("duration")
         if isinstance(duration, (int, float)) and outcome not in (STARTED, SKIPPED):
             durations.setdefault(key, []).append(duration)
     for key, values in durations.items():
         summaries[key]["median_duration"], summaries[key]["max_duration"] = round(median(values), 4), max(values)
-    for summary in summaries.values():
-        if summary["last_failure"]:
-            summary["last_failure"] = _with_tail(summary["last_failure"])
+    for key, versions in failures.items():
+        newest = sorted(versions.values(), key=lambda each: str(each["last_failure"].get("start")), reverse=True)
+        for each in newest[:_MAX_FAILED_VERSIONS]:
+            summaries[key]["failures"].append({**each, "last_failure": _with_tail(each["last_failure"])})
+        summaries[key]["last_failure"] = summaries[key]["failures"][0]["last_failure"]
     return [summaries[key] for key in sorted(summaries)]
+
+
+def _add_failure(versions: dict[object, dict[str, Any]], record: dict[str, Any]) -> None:
+    names = ("manifest_sha", "artifact_version")
+    version = versions.setdefault(
+        tuple(str(record.get(name)) for name in names),
+        {**{name: record.get(name) for name in names}, "count": 0, "last_failure": record},
+    )
+    version["count"] += 1
+    if str(record.get("start")) > str(version["last_failure"].get("start")):
+        version["last_failure"] = record
 
 
 def _with_tail(record: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from .failures import failures_of
 from .lists import bounded, host_names, natural
 from .rollouts import rollouts_of
 from .runs import Bars, hooks_of
-from .versions import scheduled_versions, versions_that_ran
+from .versions import InUse, scheduled_versions, versions_that_ran
 
 #: How many of each a page shows.
 MAX_RANKED = 8
@@ -55,10 +55,11 @@ def aggregate(
     hosts = _hosts(audits, nodes, differing, failing_nodes)
     rollouts = rollouts_of(fleet) if fleet else []
     bars = Bars(since, now)
-    hooks = hooks_of(audits, bars)
+    in_use = InUse(fleet, audits)
+    hooks = hooks_of(audits, bars, in_use)
     timeline = bars.timeline(audit.hours for host in audits for audit in host.hooks)
     outcomes = sum((hook["outcomes"] for hook in hooks), Counter[str]())
-    failures = failures_of(audits, nodes, fleet, since)
+    failures = failures_of(audits, nodes, fleet, since, in_use)
     failing = sorted((hook for hook in hooks if hook["failures"]), key=lambda hook: (-hook["failures"], hook["name"]))
     slow = sorted(
         (hook for hook in hooks if hook["median"] is not None), key=lambda hook: (-hook["median"], hook["name"])
@@ -77,6 +78,7 @@ def aggregate(
             "outcomes": {outcome: outcomes[outcome] for outcome in OUTCOMES if outcomes[outcome]},
             "runs": sum(outcomes.values()),
             "failures": unsuccessful(outcomes),
+            "past_failures": sum(hook["past_failures"] for hook in hooks),
             "failing_hooks": len(failing),
             "failing_hosts": sum(host["failures"] > 0 for host in hosts),
             "differing_hosts": len(differing),

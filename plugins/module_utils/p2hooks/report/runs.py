@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from ..host_audit import HOUR, HookAudit, HostAudit, Key, unsuccessful
+from .versions import InUse
 
 #: How many bars a chart has at most.
 MAX_BARS = 96
@@ -58,16 +59,16 @@ class Bars:
         }
 
 
-def hooks_of(audits: Iterable[HostAudit], bars: Bars) -> list[dict[str, Any]]:
+def hooks_of(audits: Iterable[HostAudit], bars: Bars, in_use: InUse) -> list[dict[str, Any]]:
     """Return for each hook what became of it on all hosts together."""
     found: dict[Key, list[HookAudit]] = defaultdict(list)
     for host in audits:
         for audit in host.hooks:
             found[audit.key].append(audit)
-    return [_hook(of_hosts, bars) for of_hosts in found.values()]
+    return [_hook(of_hosts, bars, in_use) for of_hosts in found.values()]
 
 
-def _hook(audits: list[HookAudit], bars: Bars) -> dict[str, Any]:
+def _hook(audits: list[HookAudit], bars: Bars, in_use: InUse) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     runs, failures = [0] * bars.count, [0] * bars.count
     for audit in audits:
@@ -83,6 +84,9 @@ def _hook(audits: list[HookAudit], bars: Bars) -> dict[str, Any]:
         "outcomes": outcomes,
         "runs": sum(outcomes.values()),
         "failures": unsuccessful(outcomes),
+        "past_failures": sum(
+            each.count for audit in audits for each in audit.failures if in_use.is_past(audit.key, each.manifest_sha)
+        ),
         "failing_hosts": sum(unsuccessful(audit.outcomes) > 0 for audit in audits),
         "median": median(medians) if medians else None,
         "max": max((audit.max_duration for audit in audits if audit.max_duration is not None), default=None),

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..console import abbreviated
 from ..drift import DRIFT, INSTALLED, LOCAL, UNKNOWN
-from ..host_audit import HostAudit, text
+from ..host_audit import HostAudit, Key, text
 from .lists import bounded, host_names
 
 #: How many versions of a hook are named at most.
@@ -55,6 +55,36 @@ def _scheduled(hook: Mapping[str, Any]) -> dict[str, Any]:
 
 def _manifest(content: Mapping[str, Any]) -> dict[str, str]:
     return {"version": versions(content["versions"]), "manifest": abbreviated(content["manifest_sha"])}
+
+
+class InUse:
+    """Which manifests are scheduled, in rollout, or on a host.
+
+    Args:
+        fleet: what ``p2_hook_info`` returns, without a limit; None where the store was not asked.
+    """
+
+    def __init__(self, fleet: Mapping[str, Any] | None, audits: Collection[HostAudit]) -> None:
+        #: By event, None for a global hook, and id; those of a hook of which that cannot be told are None.
+        self._manifests: dict[tuple[str | None, str | None], set[str | None] | None] = {}
+        self._is_known = bool(fleet and fleet["summary"]["nodes"])
+        for hook in fleet["hooks"] if fleet else ():
+            of_hook = (hook["scheduled"], hook["rollout"], *hook["differences"])
+            manifests = {each["manifest_sha"] for each in of_hook if each}
+            # Of local hooks that the store does not schedule it is not told which manifest they have.
+            is_known = not hook["error"] and not hook["hosts"].get(LOCAL)
+            self._manifests[hook["event"], hook["id"]] = manifests if is_known else None
+        # Hosts that do not report have what ran there last, as far as anybody knows.
+        is_reported = fleet is not None and fleet["summary"]["nodes"] >= len(audits)
+        self._ran_last = {each.manifest_sha for host in audits for each in host.hooks if not is_reported}
+
+    def is_past(self, key: Key, manifest_sha: str | None) -> bool:
+        """Tell whether a version of a hook that ran is nowhere any more."""
+        event, dummy, hook_id = key
+        if not self._is_known or manifest_sha is None or manifest_sha in self._ran_last:
+            return False
+        found = [self._manifests.get((each, hook_id), set()) for each in (event, None)]
+        return all(manifests is not None and manifest_sha not in manifests for manifests in found)
 
 
 def versions_that_ran(audits: Iterable[HostAudit]) -> list[dict[str, Any]]:
