@@ -13,6 +13,7 @@ from typing import Any
 from ..console import abbreviated
 from ..host_audit import text
 from ..outcomes import OUTCOMES
+from ..rollout_judge import named
 from .lists import bounded, host_names
 from .versions import hook_called, versions
 
@@ -51,11 +52,17 @@ def _rollout(hook: Mapping[str, Any], rollout: Mapping[str, Any]) -> dict[str, A
         "widened": text(rollout["widened"]) if rollout["widened"] != rollout["started"] else None,
         "hosts": progress["hosts"],
         "total": sum(progress["hosts"].values()),
-        "broken": progress["broken"],
+        "broken": progress["broken"] and _broken(hook, progress),
         "overtaken": rollout["overtaken"],
         "outcomes": {outcome: outcomes[outcome] for outcome in OUTCOMES if outcomes.get(outcome)},
         "reasons": bounded(list(_reasons(progress)), MAX_REASONS),
     }
+
+
+def _broken(hook: Mapping[str, Any], progress: Mapping[str, Any]) -> str:
+    """Return why the limits are broken, without the hook and the hosts, which the page names beside it."""
+    hosts = named(progress["failed_nodes"])
+    return text(str(progress["broken"]).removeprefix(f"{hook_called(hook)}: ").removesuffix(f": {hosts}"))
 
 
 def _reasons(progress: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
