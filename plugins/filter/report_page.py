@@ -26,7 +26,7 @@ options:
     description:
       - What M(p2fleet.hooks.p2_hook_info) returned of the whole fleet, with
         O(p2fleet.hooks.p2_hook_info#module:limit) set to V(0). If it is not set, the page does without what
-        the store knows.
+        the store knows. A result that failed is shown as that.
     type: dict
   since:
     description:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ..host_audit import NO_AUDIT, OUTCOMES, UNREACHABLE, UNREAD, HostAudit, unsuccessful
+from ..host_audit import NO_AUDIT, OUTCOMES, UNREACHABLE, UNREAD, HostAudit, text, unsuccessful
 from .differences import differences_of, differing_hosts, shown_difference
 from .failures import failures_of
 from .lists import bounded, host_names, natural
@@ -46,8 +46,12 @@ def aggregate(
 
     Args:
         audits: what ran since ``since``, one for each host.
-        fleet: what ``p2_hook_info`` returns of all hosts, without a limit; None where the store was not asked.
+        fleet: what ``p2_hook_info`` returns of all hosts, without a limit; ``failed`` and ``msg`` where it failed; None
+            where the store was not asked.
     """
+    store_error = None
+    if fleet and fleet.get("failed"):
+        store_error, fleet = text(fleet.get("msg")) or "it was not said why", None
     audits = sorted(audits, key=lambda audit: natural(audit.host))
     differing = differing_hosts(fleet) if fleet else Counter[str]()
     failing_nodes = {each["node"] for hook in fleet["hooks"] for each in hook["failures"]} if fleet else set()
@@ -67,6 +71,7 @@ def aggregate(
     return {
         "since": since,
         "now": now,
+        "store_error": store_error,
         "totals": {
             "hosts": len(hosts),
             "asked": len(audits),
