@@ -104,7 +104,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             AnsibleParserError: the options are wrong, or the store cannot be read.
         """
         super().parse(inventory, loader, path, cache)
-        self._read_config_data(path)
+        unknown = self._read_config_data(path).keys() - self.option_definitions.keys()
+        if unknown:  # Ansible would pass over them
+            names = ", ".join(sorted(shown(name).strip("'") for name in unknown))
+            raise AnsibleParserError(
+                f"{path}: there is no option {names}; ansible-doc -t inventory {self.NAME} has those that there are"
+            )
         key = self.get_cache_key(path)
         is_cached = self.get_option("cache")
         # "cache" is false where the cache is to be refreshed.
@@ -126,11 +131,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         try:
             return configured(options["config_file"], options, ask, complete)
         except HookError as error:
-            raise AnsibleParserError(str(error)) from error
+            # Ansible would print every cause, of which the message has all that helps.
+            raise AnsibleParserError(str(error)) from None
         except OSError as error:
             raise AnsibleParserError(
                 f"{error.filename}: {reason_of(error)}; correct that, then run this again"
-            ) from error
+            ) from None
 
     def _populate(self, nodes: dict[str, dict[str, Any]]) -> None:
         strict = self.get_option("strict")
