@@ -31,3 +31,8 @@ cd "$directory/fleet"
 [ "$(grep --files-with-matches returned web?/listener.log)" = "$(grep --files-with-matches upgraded web?/listener.log)" ]
 grep 'hello was lunched on web[123]' ../said
 grep ' 3 installed *$' ../said
+
+# the page knows of the failures, and that their version is gone
+grep 'hello was lunched on web[123]' hooks.html
+grep '<b class="state">no longer anywhere</b>' hooks.html
+grep 'of 3 that report' hooks.html
