@@ -809,7 +809,7 @@ def test_the_audit_tells_what_ran(host: Host, source: str) -> None:
     for pod in ("hello", "world"):
         host.done(f"run {EVENT} {pod} {source}")
     header, *lines = host.done(f"audit --event {EVENT} {source}").splitlines()
-    assert header.split() == ["START", "EVENT", "POD", "HOOK", "SECONDS", "OUTCOME"]
+    assert header.split() == ["START", "EVENT", "POD", "HOOK", "VERSION", "SECONDS", "OUTCOME"]
     shown = [re.sub(r"^\S+Z +\S+ +(\S+) +(\S+) +\d\.\d{3} +", r"\1 \2 ", line) for line in lines]
     assert shown == [
         "world b failed with exit code 3",
@@ -835,6 +835,8 @@ def test_the_audit_is_asked_for_a_hook_as_people_call_it(host: Host) -> None:
     for name in ("one", f"{EVENT}/one", "one_one_launch"):
         (record,) = host.call(f"audit --hook {name} --json").data["records"]
         assert record["hook_id"] == "one"
+    version = record["artifact_version"][:12]
+    assert re.search(f" one_one_launch +{version} +[0-9.]+ +succeeded", host.done("audit --hook one"))
     assert host.done("audit --hook after_launch/one") == "nothing of that kind is on record\n"
     refused = host.call("audit --hook launch/one")
     assert (refused.code, refused.error.partition(";")[0]) == (1, "hook is 'launch/one'")

@@ -15,7 +15,7 @@ from ..audit import p2_import, pruning, reading
 from ..audit.question import Question, moment
 from ..audit.summary import summarise
 from ..configuration import Settings
-from ..console import Answer, UsageError, printable
+from ..console import Answer, UsageError, abbreviated, printable
 from ..errors import AuditError
 from ..run import describe
 from ..run_command import output_of
@@ -48,7 +48,7 @@ def answer(options: argparse.Namespace) -> Answer:
         rows = [_summary_row(each) for each in summary]
     else:
         data = {"records": found.records}
-        columns = ["start", "event", "pod", "hook", "seconds", "outcome"]
+        columns = ["start", "event", "pod", "hook", "version", "seconds", "outcome"]
         rows = [_row(record) for record in found.records]
     lines = output.table(columns, rows) if rows else ["nothing of that kind is on record"]
     if rows and not options.summary:
@@ -129,7 +129,8 @@ def _records(count: int) -> str:
 
 def _row(record: Mapping[str, Any]) -> list[str]:
     fields = [str(record.get(name) or "") for name in ("start", "event", "pod_id", "hook")]
-    return [*fields, _seconds(record.get("duration")), describe({"reason": None, "signal": None, **record})]
+    version = abbreviated(str(record.get("artifact_version") or ""))
+    return [*fields, version, _seconds(record.get("duration")), describe({"reason": None, "signal": None, **record})]
 
 
 def _summary_row(summary: Mapping[str, Any]) -> list[str]:
