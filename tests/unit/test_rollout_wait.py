@@ -336,7 +336,7 @@ def test_where_no_host_reports_nobody_is_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("meanwhile", [lambda fleet: fleet.schedule(OTHER), lambda fleet: fleet.start("node1")])
 def test_somebody_else_changes_what_was_rolled_back(
-    world: World, fleet: Fleet, rolled_back: Callable[..., Waited], meanwhile: Callable[[Fleet], object]
+    world: World, fleet: Fleet, rolled_back: Callable[..., Waited], meanwhile: Callable[[Fleet], None]
 ) -> None:
     world.at(5, lambda: meanwhile(fleet))
     with pytest.raises(RolloutError, match="somebody else has scheduled something else meanwhile, or started a roll"):
