@@ -54,7 +54,7 @@ class Place:
     def in_log(self) -> list[tuple[str, str]]:
         return [(record["run_id"], record["hook"]) for record in self.zoo.records()]
 
-    def in_database(self, columns: str = "run_id, hook") -> list[tuple[str, ...]]:
+    def in_database(self, columns: str = "run_id, hook") -> list[tuple[str, str]]:
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(f"SELECT {columns} FROM hook_runs ORDER BY id").fetchall()
 
