@@ -97,6 +97,7 @@ def hostile_hook(hook_id: str, text: str, node: str, failure: dict[str, Any]) ->
             "started_by": text,
             "started": text,
             "widened": f"2{text}",
+            "overtaken": text,
             "progress": {
                 "hosts": {"converged": 1, "waiting": 1, "away": 1, "failed": 1},
                 **{name: {node: text} for name in ("waiting", "away", "failed_nodes")},

@@ -53,7 +53,7 @@ def _rollout(hook: Mapping[str, Any], rollout: Mapping[str, Any]) -> dict[str, A
         "hosts": progress["hosts"],
         "total": sum(progress["hosts"].values()),
         "broken": progress["broken"] and _broken(hook, progress),
-        "overtaken": rollout["overtaken"],
+        "overtaken": rollout["overtaken"] and text(rollout["overtaken"]),
         "outcomes": {outcome: outcomes[outcome] for outcome in OUTCOMES if outcomes.get(outcome)},
         "reasons": bounded(list(_reasons(progress)), MAX_REASONS),
     }
