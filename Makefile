@@ -62,7 +62,7 @@ faults: venv ## Disturb installations at every change to the disk, and run hooks
 .PHONY: molecule
 molecule: export P2_DEBIAN = $(DEBIAN)
 molecule: setup ## Run the roles and modules on containers with systemd; with DEBIAN=bullseye, on that release
-	. .ci/env; molecule test --all
+	. .ci/env; molecule test $(or $(SCENARIOS),--all)
 
 .PHONY: bench
 bench: ## Measure how long running, scheduling and installing hooks take
