@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from listening import EVENT, bare_watchers, cpu_seconds
+from listening import EVENT, bare_watchers, cpu_seconds, has
 from p2hooks import bin2pod, rollout_options, schedule
 from p2hooks.hook_key import HookKey
 from p2hooks.layout import Layout
@@ -69,7 +69,7 @@ def measure(consul: StartConsul, row: Row) -> None:
                 measurement.schedule()
                 roots = [Path(directory) / f"{number_of_hosts}/node{number:04}" for number in range(number_of_hosts)]
                 with hosts(roots, url) as fleet:
-                    measurement.wait_until_all_have(fleet, measurement.old)
+                    wait_until_all_have(roots, measurement.old)
                     work(measurement, fleet)
 
 
@@ -136,6 +136,17 @@ def run_listeners(parent: Connection, url: str, roots: Sequence[Path]) -> None:
     while True:
         parent.recv()
         parent.send(traffic.take())
+
+
+def wait_until_all_have(roots: Sequence[Path], pod: PodManifest) -> None:
+    """Wait until it is installed everywhere, looking seldom: the hosts need the processors."""
+    deadline, missing = time.monotonic() + PATIENCE, list(roots)
+    version = pod.launchables[0].version or ""
+    while missing:
+        missing = [root for root in missing if not has(root / "pods" / str(KEY) / "installed", version)]
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(missing)} hosts do not have {pod.id} after {PATIENCE} s")
+        time.sleep(0.5)
 
 
 def complain(priority: int, text: str) -> None:
