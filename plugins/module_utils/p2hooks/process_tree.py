@@ -185,12 +185,16 @@ def kill_marked(variables: Mapping[str, str]) -> bool:
     wanted = mark(variables)
     exempt = _lineage()
     deadline = monotonic() + _KILL_PATIENCE
+    looked_at: set[int] = set()
     while True:
-        marked = [pid for pid in _all_processes() if pid not in exempt and _environment_of(pid).issuperset(wanted)]
+        pids = set(_all_processes()) - exempt
+        marked = [pid for pid in pids - looked_at if _environment_of(pid).issuperset(wanted)]
         for pid in marked:
             _send(pid, SIGKILL)
-        if not marked or monotonic() >= deadline:
+        if (looked_at and not marked) or monotonic() >= deadline:
             return not marked
+        # Whoever becomes another process during a look at all of them is among those that have come since.
+        looked_at = set() if marked else pids
         sleep(0.001)
 
 
