@@ -22,7 +22,8 @@ options:
     choices: [directory, consul]
   store_path:
     description:
-      - The directory of O(store=directory). Scheduling creates it.
+      - The directory of O(store=directory). Scheduling creates it; wherever nothing is written to it, it is an error
+        that it does not exist, since it may be mistyped, or not be mounted.
       - Whoever can write to it, or to a directory above it, becomes root on the hosts that install from it, so it is
         refused where that is anybody but root and the user who runs the module.
       - If it is not set, the value in the configuration file is used, and without one V(/data/hooks/store).

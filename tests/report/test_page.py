@@ -79,7 +79,12 @@ def hostile_page(path: Path, texts: tuple[str, ...]) -> Path:
         nodes.append(
             {"node": node, "stale": True, "outdated": True, "unreadable": text, "error": f"2{text}", "hooks": {}}
         )
-    return page_of(path, audits, {"summary": {"nodes": len(nodes)}, "hooks": hooks, "nodes": nodes}, title=texts[0])
+    return page_of(
+        path,
+        audits,
+        {"summary": {"nodes": len(nodes), "unreadable": 0}, "hooks": hooks, "nodes": nodes},
+        title=texts[0],
+    )
 
 
 def hostile_hook(hook_id: str, text: str, node: str, failure: dict[str, Any]) -> dict[str, Any]:

@@ -463,6 +463,21 @@ def test_who_loses_against_one_who_wants_the_same_goes_on(
     assert (steered.result(check=False)["changed"], steered.rollout) == (False, fleet.rollout)
 
 
+def test_an_abort_that_loses_against_a_promotion_says_so(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.start("node1")
+    commit = fleet.store.commit
+
+    def promoted(changes: Sequence[Change]) -> None:
+        monkeypatch.setattr(fleet.store, "commit", commit)
+        done(fleet, plan_promote(fleet.store, KEY, None, now=START))
+        commit(changes)
+
+    monkeypatch.setattr(fleet.store, "commit", promoted)
+    with pytest.raises(StoreConflict):
+        steer(fleet.store, KEY, None, {**DEFAULTS, "state": "aborted"}, check=False)
+    assert fleet.text(BASE) == NEW.text
+
+
 def test_a_rollout_that_starts_amid_a_rollback_stops_it(fleet: Fleet) -> None:
     fleet.schedule(OTHER)
     plan = plan_rollback(fleet.store, KEY)

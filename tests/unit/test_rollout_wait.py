@@ -199,6 +199,15 @@ def test_somebody_else_schedules_something_over_it(world: World, fleet: Fleet, m
     assert fleet.text(RECORD)
 
 
+def test_a_version_that_misbehaves_is_aborted_though_something_was_scheduled_over_it(
+    world: World, fleet: Fleet
+) -> None:
+    fleet.schedule(OTHER)
+    fleet.takes("node1", outcomes={"failed": 1})
+    assert waited(world, fleet).aborted
+    assert fleet.text(RECORD) is None
+
+
 def test_somebody_else_widens_the_rollout(world: World, fleet: Fleet) -> None:
     fleet.takes("node1", "node2")
     world.at(5, lambda: apply(world, plan_widen(world, KEY, None, Cohort(("node3",)), {}, now=world.time)))

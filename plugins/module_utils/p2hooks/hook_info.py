@@ -270,12 +270,14 @@ def _manifest(pod: PodManifest) -> dict[str, Any]:
 
 
 def _rollout(rollout: Rollout, scheduled: PodManifest | None) -> dict[str, Any]:
+    sha = scheduled.sha if scheduled else None
     return {
         **_manifest(rollout.manifest),
         "nodes": list(rollout.cohort.nodes),
         "percent": rollout.cohort.percent,
         "base_sha": rollout.base_sha,
-        "overtaken": rollout.overtaken_by(scheduled.sha if scheduled else None),
+        # Where its own manifest is scheduled, it was promoted after it had been read.
+        "overtaken": None if sha == rollout.manifest.sha else rollout.overtaken_by(sha),
         "started_by": rollout.started_by,
         "started": rollout.started,
         "widened": rollout.widened,

@@ -204,7 +204,7 @@ class Listener:
         failing = self._failing()
         if failing:
             self._say("store", WARNING, f"{failing.error}; nothing changes until it answers")
-        elif (seconds := self._end("store")) is not None:
+        elif self._is_ready() and (seconds := self._end("store")) is not None:
             self._log(NOTICE, f"{self._settings.store.name} answers again, after {seconds:.0f} s")
         if self._are_rollouts_denied():
             self._say("rollouts", WARNING, f"{self._rollouts.error}; no rollout comes to this host until that works")
@@ -243,7 +243,7 @@ class Listener:
             self._log(NOTICE, "nothing keeps hooks from being installed or removed any more")
         if self._unsafe_root:
             self._say("root", ERROR, self._unsafe_root)
-        elif self._end("root") is not None:
+        elif not self._error and self._end("root") is not None:  # or it may not have been looked at
             self._log(NOTICE, "nothing keeps hooks from running any more")
         if self._problems() != problems:
             self._retries.reset()

@@ -114,10 +114,10 @@ def steer(
                 schedule.apply(store, plan)
             except StoreConflict:
                 again = _plan(store, key, version, options)
-                if again.groups:
+                if again.groups or again.warnings:  # a rollout that is gone may have been promoted, not aborted
                     raise
                 # Somebody else wanted the same.
-                again.written = plan.written
+                again.written, again.uploads = plan.written, plan.uploads
                 plan = steered.plan = again
                 steered.rollout = again.rollout
         waited = None

@@ -71,12 +71,15 @@ def wait(
     """
 
     def look(entries: Mapping[str, Entry], is_over: bool) -> Waited | float:
-        record, current = _current(store, rollout)
+        base, record, current = _current(store, rollout)
         moment = now()
         verdict = judge(current, reports_of_cohort(current, entries), moment)
         tell(verdict)
         if verdict.broken:
             return _broken(store, rollout.key, record, verdict, abort_when_broken)
+        overtaken = current.overtaken_by(_sha_of(base, rollout.key))
+        if overtaken:
+            raise RolloutError(overtaken)
         watch_left = verdict.watch_left(current.limits, moment, allow_away=allow_away)
         if watch_left == 0:
             return Waited(verdict)
@@ -167,23 +170,23 @@ def _until(
         index, seconds = snapshot.index, max(0.0, left - _PAUSE)
 
 
-def _current(store: Store, rollout: Rollout) -> tuple[Entry, Rollout]:
+def _current(store: Store, rollout: Rollout) -> tuple[Entry | None, Entry, Rollout]:
     # Before the record, since to promote changes both at once.
     base = store.get(rollout.key.store_key)
     record = store.get(rollout.store_key)
     current = rollout_record.decode(rollout.key, record.value, f"key {rollout.store_key}") if record else None
     if record is None or current is None or current.started != rollout.started:
         raise RolloutError(f"{rollout.key}: somebody else has ended the rollout meanwhile; look what is scheduled now")
-    overtaken = current.overtaken_by(manifest.parse(base.value, f"key {rollout.key.store_key}").sha if base else None)
-    if overtaken:
-        raise RolloutError(overtaken)
-    return record, current
+    return base, record, current
+
+
+def _sha_of(base: Entry | None, key: HookKey) -> str | None:
+    return manifest.parse(base.value, f"key {key.store_key}").sha if base else None
 
 
 def _check_still_scheduled(store: Store, scheduled: Rollout) -> None:
-    base = store.get(scheduled.key.store_key)
-    pod = manifest.parse(base.value, f"key {scheduled.key.store_key}") if base else None
-    if pod is None or pod.sha != scheduled.manifest.sha or store.get(scheduled.store_key):
+    sha = _sha_of(store.get(scheduled.key.store_key), scheduled.key)
+    if sha != scheduled.manifest.sha or store.get(scheduled.store_key):
         raise RolloutError(
             f"{scheduled.key}: somebody else has scheduled something else meanwhile, or started a rollout; "
             "look what is scheduled now"

@@ -263,16 +263,19 @@ def test_a_file_that_others_could_change_is_refused(tmp_path: Path, option: str)
     (tmp_path / "etc").mkdir()
     path = tmp_path / "etc" / "file"
     path.write_text(TOKEN)
-    store_at("consul", **{option: str(path)})
+    store_at("https://consul", **{option: str(path)})
 
     def refused(path: Path = path) -> str:
         with pytest.raises(StoreError) as caught:
-            store_at("consul", **{option: str(path)})
+            store_at("https://consul", **{option: str(path)})
         assert not isinstance(caught.value, StoreUnavailable)  # which a listener would try again and again
-        message = str(caught.value).removesuffix(", or give a copy in a safe place")
-        return message.removeprefix(f"consul_{option} '{path}' could be changed by others: ")
+        what, dummy, refusal = str(caught.value).partition("give a copy in a safe place, or mend this: ")
+        assert what == f"consul_{option} '{path}' could be changed by others; "
+        return refusal
 
     path.chmod(0o664)
+    store_at("http://consul", ca_path=str(path))  # which has no use for it
+    store_at("https://consul", ca_path=str(path), validate_certs=False)
     assert refused() == f"{path} is writable by group or others; chmod go-w it"
     path.chmod(0o600)
     os.chown(path, 12345, -1)
@@ -286,10 +289,10 @@ def test_a_file_that_others_could_change_is_refused(tmp_path: Path, option: str)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only what root reads has to be safe")
 def test_a_directory_where_others_could_put_a_certificate_is_refused(tmp_path: Path) -> None:
-    store_at("consul", ca_path=str(tmp_path))
+    store_at("https://consul", ca_path=str(tmp_path))
     tmp_path.chmod(0o1777)
     with pytest.raises(StoreError, match=f"{tmp_path} is writable by group or others; chmod go-w it"):
-        store_at("consul", ca_path=str(tmp_path))
+        store_at("https://consul", ca_path=str(tmp_path))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only what root reads has to be safe")

@@ -77,8 +77,8 @@ def _answer(options: argparse.Namespace, key: HookKey, steered: Steered) -> Answ
 
 def _show(options: argparse.Namespace) -> Answer:
     store = open_store(vars(options))
+    scheduled = scheduled_hooks(store)[0]  # before the rollouts, since to promote changes both at once
     rollouts, errors = rollouts_under_way(store)
-    scheduled = scheduled_hooks(store)[0]
     fleet, now = read_fleet(store), time.time()
     data: list[dict[str, Any]] = []
     lines = []

@@ -75,7 +75,7 @@ class InUse:
             is_known = not hook["error"] and not hook["hosts"].get(LOCAL)
             self._manifests[hook["event"], hook["id"]] = manifests if is_known else None
         # Hosts that do not report have what ran there last, as far as anybody knows.
-        is_reported = fleet is not None and fleet["summary"]["nodes"] >= len(audits)
+        is_reported = fleet is not None and _count_known(fleet) >= len(audits)
         self._ran_last = {each.manifest_sha for host in audits for each in host.hooks if not is_reported}
 
     def is_past(self, key: Key, manifest_sha: str | None) -> bool:
@@ -85,6 +85,11 @@ class InUse:
             return False
         found = [self._manifests.get((each, hook_id), set()) for each in (event, None)]
         return all(manifests is not None and manifest_sha not in manifests for manifests in found)
+
+
+def _count_known(fleet: Mapping[str, Any]) -> int:
+    """Return of how many hosts it is known what they have."""
+    return int(fleet["summary"]["nodes"]) - int(fleet["summary"]["unreadable"])
 
 
 def versions_that_ran(audits: Iterable[HostAudit]) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ class HttpClient:
         if connection.namespace:
             session.headers["X-Consul-Namespace"] = _header("consul_namespace", connection.namespace)
         session.verify = _readable("consul_ca_path", connection.ca_path) or True
-        if connection.ca_path:
+        if connection.ca_path and connection.validate_certs and self._address.startswith("https:"):
             _vet("consul_ca_path", connection.ca_path)
         if not connection.validate_certs:
             session.verify = False
@@ -378,5 +378,6 @@ def _vet(option: str, path: str) -> None:
         vetting.vet_way(path)
     except HookRefused as refusal:
         raise StoreError(
-            f"{option} {shown(path, 200)} could be changed by others: {refusal}, or give a copy in a safe place"
+            f"{option} {shown(path, 200)} could be changed by others; give a copy in a safe place, "
+            f"or mend this: {refusal}"
         ) from None
