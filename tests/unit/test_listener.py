@@ -573,6 +573,24 @@ def test_a_store_that_a_reload_mends_is_said_to_answer(listening: Listening) -> 
     assert listening.run(1) == ["the store answers again, after 60 s", "installed before_install/a 1"]
 
 
+def test_a_store_of_which_a_part_does_not_answer_is_not_said_to_answer_after_a_reload(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.store.rollout_script = [AWAY] * 100
+    listening.run(60)
+    listening.listener.reload(listening.settings())
+    assert [line for line in listening.run(5) if "answers again" in line] == []
+
+
+def test_a_root_is_not_called_safe_by_a_reload_that_could_not_look(listening: Listening) -> None:
+    listening.schedule("a")
+    listening.host.root.mkdir()
+    listening.host.root.chmod(0o775)
+    listening.run(1)
+    lose_data(listening)
+    listening.listener.reload(listening.settings())
+    assert [line for line in listening.run(5) if "running any more" in line] == []
+
+
 def test_signs_of_life(listening: Listening) -> None:
     listening.schedule("a")
     listening.run(100)
