@@ -336,7 +336,7 @@ from ansible_collections.p2fleet.hooks.plugins.module_utils.module import Partia
 from ansible_collections.p2fleet.hooks.plugins.module_utils.options import CONFIGURATION, STORE
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.events import EVENTS
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.hook_options import hook_of
-from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.rollout import COUNTABLE
+from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.rollout_checks import COUNTABLE
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.rollout_options import DEFAULTS, STATES, steer
 from ansible_collections.p2fleet.hooks.plugins.module_utils.p2hooks.store.options import open_store
 

@@ -9,7 +9,6 @@ Each function compares and returns a plan, as :func:`.schedule.plan` does; :func
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,17 +22,25 @@ from .fleet import decode_report
 from .hook_key import HookKey
 from .manifest import PodManifest
 from .node_status import STATUS_PREFIX, moment
-from .outcomes import OUTCOMES, STARTED, SUCCEEDED
+from .rollout_checks import (
+    abort_command,
+    called,
+    check_base,
+    check_cohort,
+    check_limits,
+    check_manifest,
+    check_nodes,
+    no_hosts,
+    no_rollout,
+    origin,
+)
 from .rollout_judge import judge, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout, position
-from .schedule import SchedulePlan, index_of, kept, missing_in, with_artifacts_in
+from .schedule import SchedulePlan, index_of, kept, missing_in, pod_of, sha_of, with_artifacts_in
 from .store import ABSENT, Change, Entry, Store
 
 #: Of a manifest: all digits, or as many as people are shown.
 _SHA_OR_START = re.compile("[0-9a-f]{12,64}")
-
-#: The outcomes that can count against a new version.
-COUNTABLE = tuple(outcome for outcome in OUTCOMES if outcome not in (STARTED, SUCCEEDED))
 
 
 @dataclass
@@ -102,20 +109,20 @@ def plan_start(
     check_limits(limits)
     hosts = _hosts(store)
     if cohort:
-        _check_cohort(cohort, store, key, hosts)
+        check_cohort(cohort, store, key, hosts)
     pod, artifacts = version.in_store(store, key)
     base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
     if record and rollout:
-        _check_manifest(rollout, pod)
-        _check_base(rollout, base)
+        check_manifest(rollout, pod)
+        check_base(rollout, base)
         if cohort and not _is_within(cohort, rollout):
             raise RolloutError(
-                f"{key}: the rollout is under way for {_called(rollout.cohort)}, {_origin(rollout)}; widen it instead"
+                f"{key}: the rollout is under way for {called(rollout.cohort)}, {origin(rollout)}; widen it instead"
             )
         changed = dataclasses.replace(rollout, limits=_limits(rollout.limits, limits))
         return _replacement(record, rollout, changed, hosts)
-    base_sha = _sha_of(base, key)
+    base_sha = sha_of(base, key)
     if base_sha == pod.sha:
         return RolloutPlan()
     limits_at_first = _limits(Limits(), limits)
@@ -153,17 +160,17 @@ def plan_widen(
     """
     check_limits(limits)
     hosts = _hosts(store)
-    _check_nodes(cohort, hosts)
+    check_nodes(cohort, hosts)
     base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
     pod = version.in_store(store, key)[0] if version else None
     if record is None or rollout is None:
-        if pod and _sha_of(base, key) == pod.sha:
+        if pod and sha_of(base, key) == pod.sha:
             return RolloutPlan()
-        raise _no_rollout(store, key)
+        raise no_rollout(store, key)
     if pod:
-        _check_manifest(rollout, pod)
-    _check_base(rollout, base)
+        check_manifest(rollout, pod)
+    check_base(rollout, base)
     added = {node for node in cohort.nodes if not rollout.cohort.includes(node, key)}
     wider = Cohort(
         (*rollout.cohort.nodes, *sorted(added)),
@@ -194,12 +201,12 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
     base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
     if record is None or rollout is None:
-        if pod and _sha_of(base, key) == pod.sha:
+        if pod and sha_of(base, key) == pod.sha:
             return RolloutPlan(scheduled=_for_all(key, pod, store.get(key.previous_key)))
-        raise _no_rollout(store, key)
+        raise no_rollout(store, key)
     if pod:
-        _check_manifest(rollout, pod)
-    _check_base(rollout, base)
+        check_manifest(rollout, pod)
+    check_base(rollout, base)
     verdict = judge(rollout, reports_of_cohort(rollout, store.read(STATUS_PREFIX)), now)
     if verdict.broken:
         raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
@@ -230,7 +237,7 @@ def plan_abort(store: Store, key: HookKey, version: Version | None) -> RolloutPl
     text = record.value.decode("utf-8", "replace")
     if version:
         rollout = _decoded(record, key)
-        _check_manifest(rollout, version.in_store(store, key)[0])
+        check_manifest(rollout, version.in_store(store, key)[0])
         text = _shown(rollout)
     plan.groups.append([_removal(record, key)])
     plan.before[ROLLOUT_PREFIX + str(key)] = text
@@ -255,11 +262,11 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     record, rollout = _under_way(store, key)
     if record and rollout:
         raise RolloutError(
-            f"{key}: a rollout is under way, {_origin(rollout)}; abort it first, as with '{_command('abort', key)}'"
+            f"{key}: a rollout is under way, {origin(rollout)}; abort it first, as with '{abort_command(key)}'"
         )
     base = store.get(key.store_key)
     previous = store.get(key.previous_key)
-    current = _pod_of(base, key) if base and leaving is not None else None
+    current = pod_of(base, key) if base and leaving is not None else None
     if leaving is not None and not (current and current.sha.startswith(leaving)):
         there = f"manifest {abbreviated(current.sha)}" if current else "nothing"
         return RolloutPlan(
@@ -319,18 +326,10 @@ def _base_change(key: HookKey, base: Entry | None, pod: PodManifest, previous: E
 def _for_all(key: HookKey, pod: PodManifest, replaced: Entry | None) -> Rollout:
     """Return what :attr:`RolloutPlan.scheduled` is where ``pod`` takes the place of ``replaced``."""
     try:
-        replaced_sha = _sha_of(replaced, key)
+        replaced_sha = sha_of(replaced, key)
     except ManifestError:  # it is gone, so only what hosts say of it is missing
         replaced_sha = None
     return Rollout(key, pod, Cohort(percent=100.0), Limits(outcomes=(), watch_for=0.0), replaced_sha, "", "", "")
-
-
-def _sha_of(base: Entry | None, key: HookKey) -> str | None:
-    return _pod_of(base, key).sha if base else None
-
-
-def _pod_of(base: Entry, key: HookKey) -> PodManifest:
-    return manifest.parse(base.value, f"key {key.store_key}")
 
 
 def _hosts(store: Store) -> list[str]:
@@ -341,7 +340,7 @@ def _first_host(rollout: Rollout, store: Store, now: float) -> Cohort:
     """Return the one host that comes first in the order of this hook: of those that are not away, if there are any."""
     values = {store_key[len(STATUS_PREFIX) :]: entry.value for store_key, entry in store.read(STATUS_PREFIX).items()}
     if not values:
-        raise _no_hosts(store, rollout.key)
+        raise no_hosts(store, rollout.key)
     nodes = sorted(values, key=lambda node: position(node, rollout.key))
     for node in nodes:
         alone = dataclasses.replace(rollout, cohort=Cohort((node,)))
@@ -350,96 +349,14 @@ def _first_host(rollout: Rollout, store: Store, now: float) -> Cohort:
     return Cohort((nodes[0],))
 
 
-def _no_hosts(store: Store, key: HookKey) -> RolloutError:
-    return RolloutError(f"{key}: no host has reported to {store.name} yet; have them run the listener first")
-
-
-def _no_rollout(store: Store, key: HookKey) -> RolloutError:
-    return RolloutError(
-        f"{key}: no rollout is under way in {store.name}; start one, or, if there was one, look what is scheduled now"
-    )
-
-
-def _check_cohort(cohort: Cohort, store: Store, key: HookKey, hosts: Collection[str]) -> None:
-    _check_nodes(cohort, hosts)
-    if not hosts:
-        raise _no_hosts(store, key)
-    if not any(cohort.includes(node, key) for node in hosts):
-        raise RolloutError(
-            f"{key}: {_called(cohort)} is none of the {len(hosts)} hosts that report; name nodes, or raise percent"
-        )
-
-
-def _check_nodes(cohort: Cohort, hosts: Collection[str]) -> None:
-    checked_percent(cohort.percent)
-    for node in cohort.nodes:
-        if node not in hosts:
-            raise RolloutError(
-                f"nodes: {shown(node)} is none of the {len(hosts)} hosts that report to the store; "
-                "give the names under hooks-status/"
-            )
-
-
-def checked_percent(percent: float) -> float:
-    """Return ``percent`` if it can be a share of the hosts.
-
-    Raises:
-        RolloutError: it is not from 0 to 100.
-    """
-    if not 0 <= percent <= 100:
-        raise RolloutError(f"percent is {percent:g}; give a number from 0 to 100")
-    return percent
-
-
-def check_limits(limits: Mapping[str, Any]) -> None:
-    """Check those of the fields of :class:`Limits` that are given.
-
-    Raises:
-        RolloutError: one of them makes no sense.
-    """
-    for name in ("failed_hosts", "failed_runs", "watch_for", "min_runs"):
-        if not 0 <= limits.get(name, 0) < math.inf:
-            raise RolloutError(f"{name} is {limits[name]}; give a number that is not below 0")
-    for outcome in limits.get("outcomes", ()):
-        if outcome not in COUNTABLE:
-            raise RolloutError(f"outcomes: {shown(outcome)} cannot be counted; give some of {', '.join(COUNTABLE)}")
-
-
 def _limits(limits: Limits, given: Mapping[str, Any]) -> Limits:
     return dataclasses.replace(limits, **given)
-
-
-def _check_manifest(rollout: Rollout, pod: PodManifest) -> None:
-    if rollout.manifest.sha != pod.sha:
-        raise RolloutError(
-            f"{rollout.key}: the rollout of another manifest is under way, {_origin(rollout)}; "
-            f"promote or abort that one first, as with '{_command('abort', rollout.key)}'"
-        )
-
-
-def _command(step: str, key: HookKey) -> str:
-    return f"p2-hook rollout {step} {key.id} {f'--event {key.event}' if key.event else '--global'}"
-
-
-def _check_base(rollout: Rollout, base: Entry | None) -> None:
-    overtaken = rollout.overtaken_by(_sha_of(base, rollout.key))
-    if overtaken:
-        raise RolloutError(overtaken)
 
 
 def _is_within(cohort: Cohort, rollout: Rollout) -> bool:
     return cohort.percent <= rollout.cohort.percent and all(
         rollout.cohort.includes(node, rollout.key) for node in cohort.nodes
     )
-
-
-def _called(cohort: Cohort) -> str:
-    nodes = [shown(", ".join(cohort.nodes))] if cohort.nodes else []
-    return " and ".join([*nodes, f"{cohort.percent:g} percent"])
-
-
-def _origin(rollout: Rollout) -> str:
-    return f"started by {shown(rollout.started_by)} at {shown(rollout.started)}"
 
 
 def _shown(rollout: Rollout) -> str:

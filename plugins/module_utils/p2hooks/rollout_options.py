@@ -18,7 +18,8 @@ from .errors import HookError, RolloutError, StoreConflict, shown
 from .fleet import read_fleet
 from .hook_key import HookKey
 from .manifest import PodManifest
-from .rollout import RolloutPlan, Version, checked_percent
+from .rollout import RolloutPlan, Version
+from .rollout_checks import checked_percent
 from .rollout_judge import Verdict, judge
 from .rollout_record import Cohort, Rollout
 from .rollout_wait import UNDER_WAY, Waited, wait, wait_for_all

@@ -15,7 +15,7 @@ from .errors import RolloutError, shown
 from .fleet import HookReport, NodeReport
 from .hook_key import HookKey
 from .manifest import PodManifest
-from .rollout import COUNTABLE, check_limits
+from .rollout_checks import COUNTABLE, check_limits
 from .rollout_judge import Verdict, judge
 from .rollout_record import Cohort, Limits, Rollout, position
 from .rollout_wait import lacking

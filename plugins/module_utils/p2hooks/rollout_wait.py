@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from . import manifest, rollout_record
+from . import rollout_record
 from .errors import HookError, RolloutError, StoreConflict, StoreUnavailable
 from .hook_key import HookKey
 from .node_status import STATUS_PREFIX
+from .rollout_checks import check_base
 from .rollout_judge import Verdict, judge, named, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Limits, Rollout
+from .schedule import sha_of
 from .store import Change, Entry, Store
 
 #: The hosts of a large fleet report all the time, and each answer has all their reports. So at least so many seconds
@@ -77,9 +79,7 @@ def wait(
         tell(verdict)
         if verdict.broken:
             return _broken(store, rollout.key, record, verdict, abort_when_broken)
-        overtaken = current.overtaken_by(_sha_of(base, rollout.key))
-        if overtaken:
-            raise RolloutError(overtaken)
+        check_base(current, base)
         watch_left = verdict.watch_left(current.limits, moment, allow_away=allow_away)
         if watch_left == 0:
             return Waited(verdict)
@@ -180,12 +180,8 @@ def _current(store: Store, rollout: Rollout) -> tuple[Entry | None, Entry, Rollo
     return base, record, current
 
 
-def _sha_of(base: Entry | None, key: HookKey) -> str | None:
-    return manifest.parse(base.value, f"key {key.store_key}").sha if base else None
-
-
 def _check_still_scheduled(store: Store, scheduled: Rollout) -> None:
-    sha = _sha_of(store.get(scheduled.key.store_key), scheduled.key)
+    sha = sha_of(store.get(scheduled.key.store_key), scheduled.key)
     if sha != scheduled.manifest.sha or store.get(scheduled.store_key):
         raise RolloutError(
             f"{scheduled.key}: somebody else has scheduled something else meanwhile, or started a rollout; "

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from .errors import ArtifactError, HookError, ManifestError, StoreConflict, StoreDenied, reason_of
 from .fetch import ARTIFACT_PREFIX
 from .hook_key import PREVIOUS_PREFIX, SCHEDULE_PREFIX, HookKey
-from .manifest import PodManifest, from_mapping
+from .manifest import PodManifest, from_mapping, parse
 from .rollout_record import ROLLOUT_PREFIX
 from .store import ABSENT, Change, Entry, Store
 
@@ -143,6 +143,24 @@ def kept(previous_key: str, replaced: Entry | None, previous: Entry | None) -> l
         previous: what is at ``previous_key`` now.
     """
     return [Change(previous_key, replaced.value, index_of(previous))] if replaced else []
+
+
+def pod_of(entry: Entry, key: HookKey) -> PodManifest:
+    """Return what ``entry``, the value of the key of ``key``, schedules.
+
+    Raises:
+        ManifestError: it is no valid manifest.
+    """
+    return parse(entry.value, f"key {key.store_key}")
+
+
+def sha_of(entry: Entry | None, key: HookKey) -> str | None:
+    """Return the SHA of the manifest that is scheduled; None where none is.
+
+    Raises:
+        ManifestError: it is no valid manifest.
+    """
+    return pod_of(entry, key).sha if entry else None
 
 
 def index_of(entry: Entry | None) -> int:

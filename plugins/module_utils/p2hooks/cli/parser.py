@@ -16,7 +16,7 @@ from ..console import UsageError
 from ..events import EVENTS
 from ..hook_info import DEFAULT_LIMIT
 from ..outcomes import OUTCOMES
-from ..rollout import COUNTABLE
+from ..rollout_checks import COUNTABLE
 from ..rollout_options import DEFAULTS
 from . import texts
 from .options import (
