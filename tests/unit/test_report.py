@@ -241,6 +241,7 @@ def test_hooks_of_which_only_past_versions_failed_come_last(store: Host) -> None
         ("unreadable", False),
         ("local", False),
         ("ran last on a host without a report", False),
+        ("ran last on a host without a report that can be read", False),
         ("replaced on a host without a report", True),
     ],
 )
@@ -255,6 +256,8 @@ def test_a_version_is_past_only_where_that_is_known(store: Host, why: str, is_pa
     if why != "no reports":
         report(store, "node1", {str(A): installed(good, origin="local" if why == "local" else "store")})
     results = {"node1": answer(failed(**of_version(bad)))}
+    if "can be read" in why:
+        store.put("hooks-status/node2", b"?")
     if "without a report" in why:
         last = bad if why.startswith("ran") else good
         results = {
