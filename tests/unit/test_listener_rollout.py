@@ -58,7 +58,7 @@ def test_a_version_that_is_tried_again_is_no_return_but_one_that_is_put_back_is(
         (lambda: listening.end_rollout("a"), "returned before_install/a to 1"),
         (lambda: listening.schedule("a", "3"), "upgraded before_install/a 3"),
         (lambda: listening.schedule("a"), "returned before_install/a to 1"),
-        (lambda: listening.schedule("a", config={"level": 2}), "upgraded before_install/a 1"),
+        (lambda: listening.schedule("a", config={"level": 2}), "changed before_install/a 1"),
     ):
         listening.later(1, change)
         assert listening.run(2) == [line]

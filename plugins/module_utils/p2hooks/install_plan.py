@@ -26,8 +26,10 @@ from .wanted import Wanted, wanted_hooks
 
 INSTALL, UPGRADE, REPAIR, HAND_BACK, REMOVE = "install", "upgrade", "repair", "hand_back", "remove"
 
+_DONE = {INSTALL: "installed", UPGRADE: "upgraded", REPAIR: "repaired", HAND_BACK: "handed back", REMOVE: "removed"}
+
 #: The reason of an upgrade to another version; any other upgrade changes the manifest alone, or where the hook is from.
-OTHER_VERSION = "another version is installed"
+_OTHER_VERSION = "another version is installed"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class Action:
     only_in_rollout: bool = False
     #: How what is here differs from that, in a few words.
     reason: str = ""
+
+    @property
+    def keeps_version(self) -> bool:
+        """Whether it is an upgrade in name alone."""
+        return self.kind == UPGRADE and self.reason != _OTHER_VERSION
+
+    @property
+    def done(self) -> str:
+        """What was done, in words."""
+        return "changed" if self.keeps_version else _DONE[self.kind]
 
 
 @dataclass
@@ -249,7 +261,7 @@ def _plan_present(
 
 def _why_upgrade(record: InstallRecord, pod: PodManifest, origin: str) -> str:
     if record.versions != {launchable.id: launchable.version or "" for launchable in pod.launchables}:
-        return OTHER_VERSION
+        return _OTHER_VERSION
     if record.manifest_sha != pod.sha:
         return "the same version is installed, by another manifest"
     return f"it is installed as {record.origin}, not as {origin}"

@@ -44,13 +44,6 @@ _LONGEST_WAIT = 60.0
 
 _NEVER = float("inf")
 
-_DONE = {
-    install_plan.INSTALL: "installed",
-    install_plan.UPGRADE: "upgraded",
-    install_plan.REPAIR: "repaired",
-    install_plan.REMOVE: "removed",
-}
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -288,7 +281,7 @@ class Listener:
         for action in done:
             versions = [each.version or "" for each in action.manifest.launchables] if action.manifest else []
             is_return = action.key in returns
-            words = ["returned", str(action.key), "to"] if is_return else [_DONE[action.kind], str(action.key)]
+            words = ["returned", str(action.key), "to"] if is_return else [action.done, str(action.key)]
             self._last_change = " ".join([*words, *versions])
             self._log(INFO, self._last_change)
         before = {name: str(error) for name, error in self._errors.items()}

@@ -212,15 +212,6 @@ def _list_for_pod(layout: Layout, options: argparse.Namespace, warnings: list[st
     return Answer(data, lines, warnings=warnings)
 
 
-_DONE = {
-    install_plan.INSTALL: "installed",
-    install_plan.UPGRADE: "upgraded",
-    install_plan.REPAIR: "repaired",
-    install_plan.HAND_BACK: "handed back",
-    install_plan.REMOVE: "removed",
-}
-
-
 def _install(options: argparse.Namespace) -> Answer:
     layout = Layout(options.root)
     make_plan = _install_planner(options, layout)
@@ -266,9 +257,9 @@ def _install(options: argparse.Namespace) -> Answer:
 
 def _said(action: install_plan.Action, *, check: bool) -> str:
     """Return what is done, or would be if ``check``, to a hook."""
-    if action.kind == install_plan.UPGRADE and action.reason != install_plan.OTHER_VERSION:
-        return "would change" if check else "changed"
-    return f"would {action.kind.replace('_', ' ')}" if check else _DONE[action.kind]
+    if not check:
+        return action.done
+    return f"would {'change' if action.keeps_version else action.kind.replace('_', ' ')}"
 
 
 def _install_planner(options: argparse.Namespace, layout: Layout) -> Callable[[], install_plan.InstallPlan]:
