@@ -256,6 +256,15 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     assert host.call(f"rollout abort greet --event {EVENT}").out == "nothing to change\n"
 
 
+def test_a_rollback_from_nothing_is_not_to_be_run_again(host: Host) -> None:
+    Fleet(host.path / "store").report("web1")
+    host.done(f"schedule {host.hook('greet')} --event {EVENT}")
+    host.done(f"unschedule greet --event {EVENT}")
+    lacking = host.call(f"rollout rollback greet --event {EVENT} --wait-timeout 0 --json")
+    assert lacking.error.endswith("; look at these hosts; 'p2-hook info' tells when they have it")
+    assert "nothing was scheduled before" in host.call(f"rollout rollback greet --event {EVENT}").error
+
+
 def test_a_rollout_that_breaks_its_limits_is_an_error(host: Host) -> None:
     manifest = host.hook("greet")
     sha = read_manifest(manifest).sha

@@ -161,8 +161,10 @@ def _going_on(plan: RolloutPlan, state: str) -> str:
 
 def _advice(state: str, scheduled: Rollout) -> str:
     """Return what to do about hosts that do not have in time what a step has scheduled."""
+    if state == "rolled_back" and scheduled.base_sha is None:  # there is nothing to go back to a second time
+        return "look at these hosts; 'p2-hook info' tells when they have it"
     # A rollback that is run again without it would return to the version that is to go.
-    again = "" if state == "promoted" else f" with manifest_sha {scheduled.base_sha or 'of what is gone'}"
+    again = "" if state == "promoted" else f" with manifest_sha {scheduled.base_sha}"
     back = "; rolled_back returns to the version before" if state == "promoted" else ""
     without = "with allow_away to do without those that are away"
     return f"look at these hosts, and run this again{again} to go on waiting, {without}{back}"
