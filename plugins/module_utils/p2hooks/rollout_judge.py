@@ -205,11 +205,9 @@ def _broken(rollout: Rollout, tally: _Tally) -> str | None:
     runs = sum(sum(standing.counted.values()) for standing in tally.standings.values())
     if len(failed) <= limits.failed_hosts and runs <= limits.failed_runs:
         return None
-    return (
-        f"{rollout.key}: hosts where it failed: {len(failed)} of {len(tally.standings)}, at most "
-        f"{limits.failed_hosts} may be (failed_hosts); runs that failed: {runs}, at most {limits.failed_runs} "
-        f"(failed_runs): {named(failed)}"
-    )
+    hosts = f"hosts where it failed: {len(failed)} of {len(tally.standings)}, at most {limits.failed_hosts} may be"
+    of_runs = f"; runs that failed: {runs}, at most {limits.failed_runs} (failed_runs)" if runs else ""
+    return f"{rollout.key}: {hosts} (failed_hosts){of_runs}: {named(failed)}"
 
 
 def named(hosts: Mapping[str, str]) -> str:
