@@ -268,11 +268,11 @@ aborted:
   type: bool
 summary:
   description:
-    - What the step comes to, in words. For how many hosts a rollout is. Where something is scheduled for all, from
+    - What the step comes to, in words. For which hosts a rollout is. Where something is scheduled for all, from
       which version to which they go; of a rollback also why there is nothing to do.
   returned: success, and where it was waited for
   type: str
-  sample: for 2 of 3 hosts
+  sample: for 2 of 3 hosts (web1, web2)
 uploaded:
   description: The keys of the artifacts that were put into the store.
   returned: success, and where it was waited for

@@ -189,9 +189,9 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     fleet.report("web1", "web2", at=time.time())
     assert host.done("rollout show") == f"no rollout is under way in the store in '{host.path}/store'\n"
     start = f"rollout start {manifest} --event {EVENT} --nodes web1 --no-wait --started-by alice"
-    assert host.done(f"{start} --check").startswith(f"would start {EVENT}/greet\nfor 1 of 2 hosts\n")
+    assert host.done(f"{start} --check").startswith(f"would start {EVENT}/greet\nfor 1 of 2 hosts (web1)\n")
     *lines, waiting = host.done(start).splitlines()
-    assert lines[:2] == [f"started {EVENT}/greet", "for 1 of 2 hosts"]
+    assert lines[:2] == [f"started {EVENT}/greet", "for 1 of 2 hosts (web1)"]
     assert lines[2:] == ["0 converged, 1 waiting, 0 away, 0 failed", "runs: none yet"]
     assert re.fullmatch("waiting: web1: it does not have it yet, by its report of [0-9]+ s ago", waiting)
     assert host.done(start).startswith("nothing to change\nfor 1 of 2 hosts, as before\n")
@@ -241,7 +241,8 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
     assert promoted.startswith(f"promoted {EVENT}/greet\n{to}{told}runs: none yet\n--- hooks-rollout/{EVENT}/greet\n")
     assert f"\n+++ hooks/{EVENT}/greet\n" in promoted
     for step in ("start --nodes web1", "widen --percent 100", "promote --no-wait"):
-        assert host.done(f"rollout {step} {manifest} --event {EVENT}") == "nothing to change\n"
+        nothing = f"nothing to change\nmanifest {pod.sha[:12]} is scheduled already\n"
+        assert host.done(f"rollout {step} {manifest} --event {EVENT}") == nothing
     again = host.call(f"rollout promote {manifest} --event {EVENT} --json").data
     assert (again["changed"], again["converged"]) == (False, ["web1", "web2"])
     assert "give the id in place of a manifest" in host.call(f"rollout rollback {manifest} --event {EVENT}").error

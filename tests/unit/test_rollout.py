@@ -226,6 +226,7 @@ def test_what_is_scheduled_already_is_no_change(fleet: Fleet) -> None:
         plan_promote(fleet.store, KEY, Version(OLD), now=START),
     ):
         assert (plan.groups, plan.rollout) == ([], None)
+        assert plan.summary == f"manifest {OLD.sha[:12]} is scheduled already"
 
 
 def test_to_start_again_changes_nothing(fleet: Fleet) -> None:
@@ -280,15 +281,16 @@ def test_a_step_that_adds_no_host_is_not_watched_anew(fleet: Fleet) -> None:
     assert plan.summary == "for 1 of 4 hosts, as before"
     above_second = Cohort(percent=below_second.percent + 1e-9)
     plan = done(fleet, plan_widen(fleet.store, KEY, None, above_second, {}, now=START + 120))
-    assert (fleet.rollout.widened, plan.summary) == (moment(START + 120), "for 2 of 4 hosts")
+    assert (fleet.rollout.widened, plan.summary.split(" (")[0]) == (moment(START + 120), "for 2 of 4 hosts")
 
 
-def test_a_step_says_for_how_many_hosts_it_is(fleet: Fleet) -> None:
-    assert start(fleet, None).summary == "for 1 of 4 hosts"
-    assert start(fleet, Cohort(percent=100)).summary == "for 4 of 4 hosts"
+def test_a_step_says_for_which_hosts_it_is(fleet: Fleet) -> None:
+    assert start(fleet, None).summary == f"for 1 of 4 hosts ({IN_ORDER[0]})"
+    assert start(fleet, Cohort(percent=100)).summary == "for 4 of 4 hosts (node1, node2, node3, ...)"
     fleet.start("node1", "node2")
     assert start(fleet, None).summary == "for 2 of 4 hosts, as before"
-    assert plan_widen(fleet.store, KEY, None, Cohort(("node1", "node3")), {}, now=START).summary == "for 3 of 4 hosts"
+    wider = plan_widen(fleet.store, KEY, None, Cohort(("node1", "node3")), {}, now=START)
+    assert wider.summary == "for 3 of 4 hosts (node1, node2, node3)"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import manifest, rollout_record, strict_yaml
-from .console import abbreviated
+from .console import abbreviated, printable
 from .errors import ManifestError, RolloutError, shown
 from .events import EVENTS
 from .fleet import decode_report
@@ -41,6 +41,10 @@ from .store import ABSENT, Change, Entry, Store
 
 #: Of a manifest: all digits, or as many as people are shown.
 _SHA_OR_START = re.compile("[0-9a-f]{12,64}")
+
+
+#: So many hosts of a cohort a summary names.
+_NAMED = 3
 
 
 @dataclass
@@ -124,7 +128,7 @@ def plan_start(
         return _replacement(record, rollout, changed, hosts)
     base_sha = sha_of(base, key)
     if base_sha == pod.sha:
-        return RolloutPlan()
+        return RolloutPlan(summary=_scheduled_already(pod))
     limits_at_first = _limits(Limits(), limits)
     started = Rollout(key, pod, cohort or Cohort(), limits_at_first, base_sha, started_by, moment(now), moment(now))
     if not cohort:
@@ -166,7 +170,7 @@ def plan_widen(
     pod = version.in_store(store, key)[0] if version else None
     if record is None or rollout is None:
         if pod and sha_of(base, key) == pod.sha:
-            return RolloutPlan()
+            return RolloutPlan(summary=_scheduled_already(pod))
         raise no_rollout(store, key)
     if pod:
         check_manifest(rollout, pod)
@@ -202,7 +206,8 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
     record, rollout = _under_way(store, key)
     if record is None or rollout is None:
         if pod and sha_of(base, key) == pod.sha:
-            return RolloutPlan(scheduled=_for_all(key, pod, store.get(key.previous_key)))
+            scheduled = _for_all(key, pod, store.get(key.previous_key))
+            return RolloutPlan(scheduled=scheduled, summary=_scheduled_already(pod))
         raise no_rollout(store, key)
     if pod:
         check_manifest(rollout, pod)
@@ -283,6 +288,10 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     return plan
 
 
+def _scheduled_already(pod: PodManifest) -> str:
+    return f"manifest {abbreviated(pod.sha)} is scheduled already"
+
+
 def _under_way(store: Store, key: HookKey) -> tuple[Entry | None, Rollout | None]:
     record = store.get(ROLLOUT_PREFIX + str(key))
     return record, _decoded(record, key) if record else None
@@ -293,16 +302,21 @@ def _decoded(record: Entry, key: HookKey) -> Rollout:
 
 
 def _replacement(record: Entry | None, before: Rollout | None, after: Rollout, hosts: Collection[str]) -> RolloutPlan:
-    taking = sum(after.cohort.includes(node, after.key) for node in hosts)
-    taken = sum(before.cohort.includes(node, before.key) for node in hosts) if before else 0
-    as_before = ", as before" if before and taking == taken else ""
-    plan = RolloutPlan(rollout=after, summary=f"for {taking} of {len(hosts)} hosts{as_before}")
+    taking = [node for node in hosts if after.cohort.includes(node, after.key)]
+    taken = [node for node in hosts if before and before.cohort.includes(node, before.key)]
+    who = ", as before" if before and taking == taken else f" ({_first_of(taking)})"
+    plan = RolloutPlan(rollout=after, summary=f"for {len(taking)} of {len(hosts)} hosts{who}")
     if before != after:
         plan.groups.append([Change(after.store_key, after.encode(), index_of(record))])
         plan.after[after.store_key] = _shown(after)
         if before:
             plan.before[after.store_key] = _shown(before)
     return plan
+
+
+def _first_of(hosts: Collection[str]) -> str:
+    names = [*sorted(hosts)[:_NAMED], *(["..."] if len(hosts) > _NAMED else [])]
+    return printable(", ".join(names))
 
 
 def _removal(record: Entry, key: HookKey) -> Change:
