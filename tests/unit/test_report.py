@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from p2hooks import report as page
 from p2hooks.audit.counting import Tally
 from p2hooks.audit.summary import summarise
-from p2hooks.configuration import OPTIONS
 from p2hooks.hook_info import Question, of_fleet
 from p2hooks.hook_key import HookKey
 from p2hooks.host_audit import decode_audit
@@ -22,7 +20,6 @@ from p2hooks.manifest import PodManifest
 from p2hooks.node_status import moment
 from p2hooks.report import aggregate, failures
 from p2hooks.report.failures import tail
-from p2hooks.store.options import NAMES
 from support_audit import record
 from support_fleet import NOW as REPORTED
 from support_fleet import installed, report, roll_out
@@ -410,17 +407,6 @@ def test_a_page_says_why_the_store_could_not_be_read() -> None:
     assert found["store_error"] == "x" * 299 + "…"
     assert (found["totals"]["reports"], found["totals"]["failures"]) == (None, 1)
     assert numbers({})["store_error"] is None
-
-
-def test_the_playbook_knows_the_options_of_a_store() -> None:
-    [play] = yaml.safe_load((Path(__file__).parents[2] / "playbooks/report.yml").read_text())
-    [arguments] = [
-        task["ansible.builtin.validate_argument_spec"]["argument_spec"]
-        for task in play["tasks"]
-        if "ansible.builtin.validate_argument_spec" in task
-    ]
-    options = {name: spec["type"] for name, spec in arguments["p2_report_store"]["options"].items()}
-    assert options == {"config_file": "path", **{name: OPTIONS[name][0] for name in NAMES}}
 
 
 def test_versions_are_those_that_ran_last_where_the_store_is_not_asked() -> None:
