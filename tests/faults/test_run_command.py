@@ -63,12 +63,12 @@ def test_many_runs_leave_nothing_behind(zoo: Zoo, monkeypatch: pytest.MonkeyPatc
     (zoo.exec_dir / "d-skipped").write_text("no program")
     options = ("--pod-manifest", str(manifest), "--audit-database", str(zoo.path / "audit.sqlite"))
     for number in range(60):
-        if number % 10 == 9:
+        if number % 20 == 19:
             (zoo.path / "stuck").touch()
-        hooks = zoo.run(*options, "--term-after", "0.5", "--kill-after", "0.6")["hooks"]
+        hooks = zoo.run(*options, "--term-after", "2", "--kill-after", "2.1")["hooks"]
         (zoo.path / "stuck").unlink(missing_ok=True)
         assert hooks[0]["output"] == "id: hello\n"
-    assert eventually(lambda: len(zoo.records()) == 4 * 60 + 6)
+    assert eventually(lambda: len(zoo.records()) == 4 * 60 + 3)
     # Those that stayed behind are gone as well.
     assert eventually(lambda: zoo.debris() == [] and os.listdir(temporary) == [])
     assert zoo.strangers() == set()
