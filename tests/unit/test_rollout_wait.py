@@ -182,9 +182,14 @@ def test_hosts_that_report_all_the_time_are_asked_once_in_a_second(world: World,
     assert len(world.asked) < 95
 
 
-@pytest.mark.parametrize("end", [plan_abort, partial(plan_promote, now=START)])
-def test_somebody_else_ends_the_rollout(world: World, fleet: Fleet, end: Callable[..., Any]) -> None:
-    world.at(5, lambda: apply(world, end(world, KEY, None)))
+def test_somebody_else_promotes_the_rollout_who_wants_the_same(world: World, fleet: Fleet) -> None:
+    world.at(5, lambda: apply(world, plan_promote(world, KEY, None, now=START)))
+    result = waited(world, fleet)
+    assert (result.error, result.promoted, world.time < START + 20) == (None, True, True)
+
+
+def test_somebody_else_aborts_the_rollout(world: World, fleet: Fleet) -> None:
+    world.at(5, lambda: apply(world, plan_abort(world, KEY, None)))
     with pytest.raises(RolloutError, match="somebody else has ended the rollout meanwhile"):
         waited(world, fleet)
     assert world.time < START + 20

@@ -133,7 +133,7 @@ def steer(
         if waited:
             steered.verdict, steered.aborted = waited.verdict, waited.aborted
             steered.error = RolloutError(waited.error) if waited.error else None
-            steered.rollout = None if waited.aborted else plan.rollout
+            steered.rollout = None if waited.aborted or waited.promoted else plan.rollout
     except HookError as error:
         if not plan.written:
             raise

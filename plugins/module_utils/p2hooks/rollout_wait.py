@@ -40,6 +40,8 @@ class Waited:
     error: str | None = None
     #: Whether it broke its limits and was aborted for that.
     aborted: bool = False
+    #: Whether somebody else promoted it meanwhile.
+    promoted: bool = False
 
 
 def wait(
@@ -68,13 +70,16 @@ def wait(
         clock: returns seconds that only grow.
 
     Raises:
-        RolloutError: somebody else has ended the rollout, or scheduled something else.
+        RolloutError: somebody else has aborted the rollout, or scheduled something else.
         StoreError: or one of its kinds: the store could not be read.
     """
 
     def look(entries: Mapping[str, Entry], is_over: bool) -> Waited | float:
-        base, record, current = _current(store, rollout)
         moment = now()
+        found = _current(store, rollout)
+        if found is None:
+            return Waited(judge(rollout, reports_of_cohort(rollout, entries), moment), promoted=True)
+        base, record, current = found
         verdict = judge(current, reports_of_cohort(current, entries), moment)
         tell(verdict)
         if verdict.broken:
@@ -170,11 +175,14 @@ def _until(
         index, seconds = snapshot.index, max(0.0, left - _PAUSE)
 
 
-def _current(store: Store, rollout: Rollout) -> tuple[Entry | None, Entry, Rollout]:
+def _current(store: Store, rollout: Rollout) -> tuple[Entry | None, Entry, Rollout] | None:
+    """Return what is scheduled, the record, and the rollout in it; None where the rollout was promoted."""
     # Before the record, since to promote changes both at once.
     base = store.get(rollout.key.store_key)
     record = store.get(rollout.store_key)
     current = rollout_record.decode(rollout.key, record.value, f"key {rollout.store_key}") if record else None
+    if record is None and sha_of(base, rollout.key) == rollout.manifest.sha:
+        return None
     if record is None or current is None or current.started != rollout.started:
         raise RolloutError(f"{rollout.key}: somebody else has ended the rollout meanwhile; look what is scheduled now")
     return base, record, current
