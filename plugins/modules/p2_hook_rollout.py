@@ -46,6 +46,7 @@ options:
       - V(promoted) schedules it for all hosts, and ends the rollout. It fails where something else was scheduled
         since the rollout was started, and where its limits are broken by now. Where O(manifest) is scheduled already,
         nothing changes. What goes wrong from then on aborts nothing, V(rolled_back) is the way back.
+        There is a warning where it was not watched long enough, or did not run often enough.
       - V(aborted) ends the rollout, and its hosts return to what is scheduled. Where none is under way, nothing
         changes, and there is a warning.
       - V(rolled_back) schedules what was scheduled before, and keeps what is now, so that a second time returns. Each

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2hooks.errors import HookError, ManifestError, RolloutError, StoreConflict
+from p2hooks.errors import HookError, ManifestError, RolloutError, StoreConflict, StoreUnavailable
 from p2hooks.hook_key import HookKey
 from p2hooks.manifest import PodManifest
 from p2hooks.rollout import (
@@ -373,6 +373,35 @@ def test_a_rollback_of_one_version_can_be_run_again(fleet: Fleet) -> None:
     assert (again.groups, again.before, again.after) == ([], {}, {})
     assert (fleet.text(BASE), fleet.text(PREVIOUS)) == (OLD.text, NEW.text)
     assert again.summary == f"manifest {OLD.sha[:12]} is scheduled, not {NEW.sha[:12]}, so there is nothing to do"
+
+
+def test_a_rollback_of_a_version_that_nothing_knows_is_told(fleet: Fleet) -> None:
+    fleet.schedule(NEW)
+    assert plan_rollback(fleet.store, KEY, leaving=OLD.sha).warnings == []
+    told = f"{KEY}: {12 * '0'} is neither what is scheduled nor what was before"
+    assert plan_rollback(fleet.store, KEY, leaving=12 * "0").warnings == [told]
+
+
+def test_to_promote_before_a_wait_would_have_ended_is_told(fleet: Fleet) -> None:
+    fleet.start("node1", min_runs=1)
+    fleet.takes("node1")
+    runs = "promoted while still waiting for its hosts to run it (0 of 1 times, min_runs)"
+    assert plan_promote(fleet.store, KEY, None, now=START + 100).warnings == [f"{KEY}: {runs}"]
+    fleet.takes("node1", outcomes={"succeeded": 1})
+    early = plan_promote(fleet.store, KEY, None, now=START + 10)
+    assert early.warnings == [f"{KEY}: promoted while still to be watched for 50 s"]
+    assert plan_promote(fleet.store, KEY, None, now=START + 100).warnings == []
+
+
+def test_a_store_that_goes_away_amid_a_wait_leaves_the_rollout_under_way(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*args: object, **options: object) -> None:
+        raise StoreUnavailable("the store cannot be reached")
+
+    monkeypatch.setattr("p2hooks.rollout_options.wait", wait)
+    steered = steer(fleet.store, KEY, NEW, {**DEFAULTS, "state": "started"}, check=False)
+    assert str(steered.error).startswith(f"the store cannot be reached; {KEY}: the rollout is still under way, so ")
 
 
 def test_a_rollback_says_from_which_version_to_which_it_goes(fleet: Fleet) -> None:

@@ -150,7 +150,8 @@ def test_at_the_end_of_its_time_it_names_who_is_missing(world: World, fleet: Fle
     assert result.error == (
         "before_install/greet: after 90 s still waiting for 1 of its hosts (node2: it does not have it yet, by its "
         "report of 90 s ago) and 1 of its hosts away (node1: its last report was due 60 s ago); the rollout is still "
-        "under way, so run this again to go on waiting, or abort it"
+        "under way, so run this again to go on waiting, or abort it, or run it with allow_away to do without those "
+        "that are away"
     )
     assert world.time == START + 90
     assert fleet.text(RECORD)

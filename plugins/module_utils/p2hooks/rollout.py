@@ -36,6 +36,7 @@ from .rollout_checks import (
 )
 from .rollout_judge import judge, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout, position
+from .rollout_wait import lacking
 from .schedule import SchedulePlan, index_of, kept, missing_in, pod_of, sha_of, with_artifacts_in
 from .store import ABSENT, Change, Entry, Store
 
@@ -189,7 +190,8 @@ def plan_widen(
 def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: float) -> RolloutPlan:
     """Plan to schedule for all hosts what is under way, which ends the rollout. What was scheduled is kept.
 
-    Nothing changes where ``version`` is scheduled already, and no rollout is under way.
+    Nothing changes where ``version`` is scheduled already, and no rollout is under way. There is a warning where a wait
+    would not have ended yet, though it might do without hosts that are away.
 
     Args:
         version: what has to be under way, None for whatever is.
@@ -216,6 +218,9 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
     if verdict.broken:
         raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
     plan = _base_change(key, base, rollout.manifest, store.get(key.previous_key))
+    watch_left = verdict.watch_left(rollout.limits, now, allow_away=True)
+    if watch_left != 0:
+        plan.warnings.append(f"{key}: promoted while still {lacking(rollout.limits, verdict, watch_left, True)}")
     plan.groups[0].append(_removal(record, key))
     plan.before[rollout.store_key] = _shown(rollout)
     return plan
@@ -274,10 +279,13 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     current = pod_of(base, key) if base and leaving is not None else None
     if leaving is not None and not (current and current.sha.startswith(leaving)):
         there = f"manifest {abbreviated(current.sha)}" if current else "nothing"
-        return RolloutPlan(
+        plan = RolloutPlan(
             scheduled=_for_all(key, current, previous) if current else None,
             summary=f"{there} is scheduled, not {abbreviated(leaving)}, so there is nothing to do",
         )
+        if not (sha_of(previous, key) or "").startswith(leaving):  # else it was rolled back before
+            plan.warnings.append(f"{key}: {abbreviated(leaving)} is neither what is scheduled nor what was before")
+        return plan
     if previous is None:
         raise RolloutError(f"{key}: nothing was scheduled before in {store.name}, so there is nothing to go back to")
     pod = manifest.parse(previous.value, f"key {key.previous_key}")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import rollout, schedule
-from .errors import HookError, RolloutError, StoreConflict, shown
+from .errors import HookError, RolloutError, StoreConflict, StoreUnavailable, shown
 from .fleet import read_fleet
 from .hook_key import HookKey
 from .manifest import PodManifest
@@ -125,6 +125,8 @@ def steer(
         if options["wait"] and not check:
             try:
                 waited = _wait(store, plan, options, tell)
+            except StoreUnavailable as error:
+                raise StoreUnavailable(f"{error}; {key}: {_going_on(plan, options['state'])}") from None
             except KeyboardInterrupt:
                 steered.interrupted = True
                 steered.error = RolloutError(f"{key}: interrupted; {_going_on(plan, options['state'])}")
