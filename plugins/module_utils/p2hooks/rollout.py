@@ -34,7 +34,7 @@ from .rollout_checks import (
     no_rollout,
     origin,
 )
-from .rollout_judge import judge, reports_of_cohort
+from .rollout_judge import NAMED, judge, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout, position
 from .rollout_wait import lacking
 from .schedule import SchedulePlan, index_of, kept, missing_in, pod_of, sha_of, with_artifacts_in
@@ -42,10 +42,6 @@ from .store import ABSENT, Change, Entry, Store
 
 #: Of a manifest: all digits, or as many as people are shown.
 _SHA_OR_START = re.compile("[0-9a-f]{12,64}")
-
-
-#: So many hosts of a cohort a summary names.
-_NAMED = 3
 
 
 @dataclass
@@ -323,7 +319,7 @@ def _replacement(record: Entry | None, before: Rollout | None, after: Rollout, h
 
 
 def _first_of(hosts: Collection[str]) -> str:
-    names = [*sorted(hosts)[:_NAMED], *(["..."] if len(hosts) > _NAMED else [])]
+    names = [*sorted(hosts)[:NAMED], *(["..."] if len(hosts) > NAMED else [])]
     return printable(", ".join(names))
 
 

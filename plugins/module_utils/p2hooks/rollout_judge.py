@@ -20,7 +20,7 @@ from .run import describe
 from .store.base import Entry
 
 #: So many hosts a message names, and so many characters of what a hook wrote it shows.
-_NAMED = 3
+NAMED = 3
 _TAIL = 200
 
 _CONVERGED, _WAITING, _AWAY, _FAILED = "converged", "waiting", "away", "failed"
@@ -212,8 +212,8 @@ def _broken(rollout: Rollout, tally: _Tally) -> str | None:
 
 def named(hosts: Mapping[str, str]) -> str:
     """Return the first few of ``hosts`` with why they are named, and how many more there are."""
-    shown_hosts = [f"{shown(node).strip(chr(39))}: {why}" for node, why in list(hosts.items())[:_NAMED]]
-    more = [f"and {len(hosts) - _NAMED} more"] if len(hosts) > _NAMED else []
+    shown_hosts = [f"{shown(node).strip(chr(39))}: {why}" for node, why in list(hosts.items())[:NAMED]]
+    more = [f"and {len(hosts) - NAMED} more"] if len(hosts) > NAMED else []
     return "; ".join(shown_hosts + more)
 
 
