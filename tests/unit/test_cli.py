@@ -24,6 +24,7 @@ import pytest
 import yaml
 from p2hooks import VERSION, configuration, run_command
 from p2hooks.cli import parser, texts
+from p2hooks.cli.quiet_parser import HelpWanted
 from p2hooks.console import UsageError
 from p2hooks.hook_key import HookKey
 from p2hooks.hook_options import read_manifest
@@ -1000,7 +1001,7 @@ LEFT_TO_ARGPARSE = [
 def by_argparse(arguments: list[str]) -> dict[str, Any] | None:
     try:
         options = vars(parser.parse(["run", *arguments]))
-    except (UsageError, parser.HelpWanted):
+    except (UsageError, HelpWanted):
         return None
     del options["command"], options["version"]
     options.setdefault("json", False)

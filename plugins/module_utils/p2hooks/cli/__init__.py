@@ -17,6 +17,7 @@ from ..configuration import configured
 from ..console import Answer, UsageError, conclude
 from ..store.options import complete, warnings_of
 from . import audit, commands, parser, texts
+from .quiet_parser import HelpWanted
 
 if TYPE_CHECKING:
     from ..listener import Settings
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
 def _answer(arguments: list[str]) -> Answer:
     try:
         options = parser.parse(arguments)
-    except parser.HelpWanted as wanted:
+    except HelpWanted as wanted:
         return Answer({"help": wanted.text}, wanted.text.splitlines())
     if options.version:
         return Answer({"version": VERSION}, [f"p2-hook {VERSION}"])

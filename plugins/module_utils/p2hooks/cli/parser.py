@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 from ..audit.pruning import DEFAULT_RETENTION
 from ..configuration import OPTIONS
-from ..console import UsageError
 from ..events import EVENTS
 from ..hook_info import DEFAULT_LIMIT
 from ..outcomes import OUTCOMES
@@ -37,43 +34,7 @@ from .options import (
     names,
     option_name,
 )
-
-
-class HelpWanted(Exception):
-    """Somebody asked for help; ``text`` is it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Leaves room for the names of sub-commands."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
-        self._action_max_length = 16  # it forgets that they are indented by two more
-
-
-class _Parser(argparse.ArgumentParser):
-    """Leaves printing and exiting to others."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
-        self._negative_number_matcher = re.compile("-[0-9]")  # -3d is no option either, but a value, and refused as one
-
-    def print_help(self, file: object = None) -> None:
-        raise HelpWanted(self.format_help())
-
-    def parse_known_args(self, *given: Any, **options: Any) -> Any:
-        """Refuse what is unknown at once: argparse leaves that to the parser of all sub-commands."""
-        namespace, unknown = super().parse_known_args(*given, **options)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return namespace, unknown
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+from .quiet_parser import QuietParser
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -81,13 +42,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     Raises:
         UsageError: they are not as the help says.
-        HelpWanted: they ask for help.
+        .quiet_parser.HelpWanted: they ask for help.
     """
     return _parser().parse_args(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="p2-hook", description=texts.TOP, epilog=texts.TOP_END)
+    top = QuietParser(prog="p2-hook", description=texts.TOP, epilog=texts.TOP_END)
     top.add_argument("--version", action="store_true", help="show the version")
     top.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     top.add_argument("--config", metavar="FILE", type=given, help=argparse.SUPPRESS)
