@@ -39,6 +39,10 @@ options:
         M(p2fleet.hooks.p2_hook_rollout). One that is null is as there.
     type: dict
     default: {}
+  joined:
+    description: The hosts that the newest step added, whose runs C(min_runs) wants. Without it, it wants those of all.
+    type: list
+    elements: str
   allow_away:
     description: See O(p2fleet.hooks.p2_hook_rollout#module:allow_away).
     type: bool
@@ -76,7 +80,7 @@ _value:
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -92,13 +96,21 @@ def rollout_verdict(
     audits: Mapping[str, Mapping[str, Any]] | None = None,
     event: str | None = None,
     limits: Mapping[str, Any] | None = None,
+    joined: Collection[str] | None = None,
     allow_away: bool = False,
 ) -> dict[str, Any]:
     """Return how the hosts are doing; the documentation above says of what."""
     try:
         key, pod = hook_and_manifest(event, manifest)
         found = assess(
-            key, pod, installs, audits or {}, limits_of(limits or {}), allow_away=allow_away, now=time.time()
+            key,
+            pod,
+            installs,
+            audits or {},
+            limits_of(limits or {}),
+            joined=joined,
+            allow_away=allow_away,
+            now=time.time(),
         )
     except HookError as error:
         raise AnsibleFilterError(f"rollout_verdict: {error}") from None

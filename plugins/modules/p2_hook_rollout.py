@@ -127,8 +127,8 @@ options:
     type: float
   min_runs:
     description:
-      - How often it has to have run on the hosts of the cohort before a wait ends well, so that a version that never
-        ran does not pass. While there are fewer runs, the wait goes on until O(wait_timeout) is over.
+      - How often it has to have run on the hosts that the newest step added before a wait ends well, so that a version
+        that never ran there does not pass. While there are fewer runs, the wait goes on until O(wait_timeout) is over.
       - What was skipped is no run. At first it is V(0).
     type: int
   started_by:

@@ -223,7 +223,7 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
 
     overtaken = f"{EVENT}/greet: what is scheduled was changed since the rollout was started; abort the rollout, and "
     host.call(f"rollout widen greet --event {EVENT} --min-runs 100 --no-wait")
-    still = "  still waiting for its hosts to run it (0 of 100 times, min_runs)"
+    still = "  still waiting for the newest of its hosts to run it (0 of 100 times, min_runs)"
     assert host.done("rollout show").splitlines()[-1] == still
     host.call(f"rollout widen greet --event {EVENT} --min-runs 0 --no-wait")
     over = host.call(f"unschedule greet --event {EVENT}")

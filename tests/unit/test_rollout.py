@@ -385,7 +385,7 @@ def test_a_rollback_of_a_version_that_nothing_knows_is_told(fleet: Fleet) -> Non
 def test_to_promote_before_a_wait_would_have_ended_is_told(fleet: Fleet) -> None:
     fleet.start("node1", min_runs=1)
     fleet.takes("node1")
-    runs = "promoted while still waiting for its hosts to run it (0 of 1 times, min_runs)"
+    runs = "promoted while still waiting for the newest of its hosts to run it (0 of 1 times, min_runs)"
     assert plan_promote(fleet.store, KEY, None, now=START + 100).warnings == [f"{KEY}: {runs}"]
     fleet.takes("node1", outcomes={"succeeded": 1})
     early = plan_promote(fleet.store, KEY, None, now=START + 10)

@@ -240,6 +240,25 @@ def test_a_message_names_the_first_few_hosts(fleet: Fleet) -> None:
     assert len(judged.broken_by) == 200
 
 
+def test_runs_of_the_hosts_that_the_newest_step_added_are_wanted(fleet: Fleet) -> None:
+    widened = replace(limited(min_runs=2, watch_for=0), widened=moment(START + 60))
+    fleet.takes("node1", outcomes={"succeeded": 9})
+    fleet.takes(*NODES[1:], at=START + 60)
+    judged = verdict(fleet, widened, START + 70)
+    assert (judged.runs, judged.watch_left(widened.limits, START + 70, allow_away=False)) == (0, None)
+    fleet.takes("node2", "node4", at=START + 60, outcomes={"succeeded": 1})
+    judged = verdict(fleet, widened, START + 70)
+    assert (judged.runs, judged.watch_left(widened.limits, START + 70, allow_away=False)) == (2, 0)
+
+
+def test_where_the_newest_are_away_the_runs_of_the_others_are_counted(fleet: Fleet) -> None:
+    widened = replace(limited(min_runs=2), widened=moment(START + 60))
+    fleet.takes(*NODES[:-1], reported=START + 5000, outcomes={"succeeded": 1})
+    fleet.takes(NODES[-1], at=START + 60)
+    judged = verdict(fleet, widened, START + 5000)
+    assert (list(judged.away), judged.runs) == ([NODES[-1]], len(NODES) - 1)
+
+
 @pytest.mark.parametrize(
     ("outcomes", "runs"),
     [

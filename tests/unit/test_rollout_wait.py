@@ -116,8 +116,8 @@ def test_a_version_that_never_ran_does_not_pass(world: World, fleet: Fleet) -> N
     fleet.takes("node2")
     error = waited(world, fleet, timeout=90).error
     assert error == (
-        "before_install/greet: after 90 s still waiting for its hosts to run it (1 of 3 times, min_runs); the rollout "
-        "is still under way, so run this again to go on waiting, or abort it"
+        "before_install/greet: after 90 s still waiting for the newest of its hosts to run it (1 of 3 times, "
+        "min_runs); the rollout is still under way, so run this again to go on waiting, or abort it"
     )
     assert fleet.text(RECORD)
 

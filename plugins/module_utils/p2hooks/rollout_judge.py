@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,6 +22,9 @@ from .store.base import Entry
 #: So many hosts a message names, and so many characters of what a hook wrote it shows.
 NAMED = 3
 _TAIL = 200
+
+#: What was not executed, or is on record twice, or has not ended yet.
+_NO_RUNS = (STARTED, SKIPPED, TERMINATED, KILLED)
 
 _CONVERGED, _WAITING, _AWAY, _FAILED = "converged", "waiting", "away", "failed"
 
@@ -47,12 +50,9 @@ class Verdict:
     broken: str | None = None
     #: Since when all those that have it do, in seconds since 1970, but for those away; None where nobody has it.
     since: float | None = None
-
-    @property
-    def runs(self) -> int:
-        """How often it was executed; what was ended after it timed out counts once, and what has not ended not yet."""
-        uncounted = (STARTED, SKIPPED, TERMINATED, KILLED)
-        return sum(count for outcome, count in self.outcomes.items() if outcome not in uncounted)
+    #: How often the hosts that the newest step added executed it; what was ended after it timed out counts once, and
+    #: what has not ended not yet. Where none of those can be counted on, how often all did.
+    runs: int = 0
 
     def watch_left(self, limits: Limits, now: float, *, allow_away: bool) -> float | None:
         """Return how many seconds it has still to be watched; None where hosts or runs are missing, or limits broken.
@@ -81,6 +81,8 @@ class _Tally:
     standings: dict[str, _Standing] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
     since: float | None = None
+    #: Host to how often it executed the new manifest.
+    runs: dict[str, int] = field(default_factory=dict)
 
     def of(self, kind: str) -> dict[str, str]:
         return {node: printable(standing.why) for node, standing in self.standings.items() if standing.kind == kind}
@@ -98,14 +100,19 @@ def reports_of_cohort(rollout: Rollout, entries: Mapping[str, Entry]) -> dict[st
     }
 
 
-def judge(rollout: Rollout, fleet: Mapping[str, NodeReport], now: float) -> Verdict:
+def judge(
+    rollout: Rollout, fleet: Mapping[str, NodeReport], now: float, joined: Collection[str] | None = None
+) -> Verdict:
     """Return how ``rollout`` is doing.
 
     Args:
         fleet: the report of each host, by its name; see :func:`.fleet.read_fleet`.
         now: seconds since 1970.
+        joined: the hosts that the newest step added; None for those that took it since then, by their clocks.
     """
     tally = _Tally()
+    widened = _seconds(rollout.widened, 0.0)
+    newest: set[str] = set(joined or ())
     for node in sorted({*fleet, *rollout.cohort.nodes}):
         if not rollout.cohort.includes(node, rollout.key):
             continue
@@ -113,12 +120,17 @@ def judge(rollout: Rollout, fleet: Mapping[str, NodeReport], now: float) -> Verd
         hook = report.hooks.get(str(rollout.key), HookReport()) if report else HookReport()
         standing = _standing(rollout, report, hook, now)
         tally.standings[node] = standing
-        if standing.has_it and report:
-            for outcome, count in hook.outcomes.items():
-                tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + count
-        if standing.has_it and report and standing.kind != _AWAY:
-            had_it = max(_seconds(hook.installed, report.reported), _seconds(rollout.widened, 0.0))
-            tally.since = max(had_it, tally.since or 0.0)
+        if not standing.has_it or not report:
+            continue
+        for outcome, count in hook.outcomes.items():
+            tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + count
+        tally.runs[node] = sum(count for outcome, count in hook.outcomes.items() if outcome not in _NO_RUNS)
+        if standing.kind == _AWAY:
+            continue
+        installed = _seconds(hook.installed, report.reported)
+        tally.since = max(installed, widened, tally.since or 0.0)
+        if joined is None and installed >= widened:
+            newest.add(node)
     broken = _broken(rollout, tally)
     failed = tally.of(_FAILED)
     return Verdict(
@@ -130,6 +142,7 @@ def judge(rollout: Rollout, fleet: Mapping[str, NodeReport], now: float) -> Verd
         broken_by=tuple(_breach(rollout, fleet[node], tally.standings[node]) for node in failed) if broken else (),
         broken=broken,
         since=tally.since,
+        runs=sum(tally.runs[node] for node in newest.intersection(tally.runs) or tally.runs),
     )
 
 

@@ -83,6 +83,7 @@ def assess(
     audits: Mapping[str, Mapping[str, Any]],
     limits: Limits,
     *,
+    joined: Collection[str] | None,
     allow_away: bool,
     now: float,
 ) -> dict[str, Any]:
@@ -91,6 +92,7 @@ def assess(
     Args:
         installs: by the name of the host, what p2_hook_install said of the version.
         audits: by the name of the host, what p2_hook_audit_info said, with a summary, of its runs since then.
+        joined: the hosts that the step added, whose runs are wanted; None for all of them.
         allow_away: go on without hosts that are away.
         now: seconds since 1970.
 
@@ -100,7 +102,7 @@ def assess(
     """
     rollout = Rollout(key, pod, Cohort(tuple(installs)), limits, None, "", "", "")
     fleet = {host: _report(host, install, audits.get(host, {}), key, pod, now) for host, install in installs.items()}
-    verdict: Verdict = judge(rollout, fleet, now)
+    verdict: Verdict = judge(rollout, fleet, now, joined)
     watch_left = verdict.watch_left(limits, now, allow_away=allow_away)
     return {
         "verdict": verdict,

@@ -57,7 +57,7 @@ class Limits:
     outcomes: tuple[str, ...] = FAILURES
     #: Seconds for which it is watched once all of its cohort have it.
     watch_for: float = 60.0
-    #: So often it has to have run on its cohort, or nobody knows whether it is good.
+    #: So often it has to have run on the hosts that a step added, or nobody knows whether it is good.
     min_runs: int = 0
 
 

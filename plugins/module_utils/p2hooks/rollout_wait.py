@@ -217,7 +217,8 @@ def lacking(limits: Limits, verdict: Verdict, watch_left: float | None, allow_aw
     """
     reasons = _hosts_lacking(verdict, allow_away)
     if verdict.runs < limits.min_runs:
-        reasons.append(f"waiting for its hosts to run it ({verdict.runs} of {limits.min_runs} times, min_runs)")
+        runs = f"{verdict.runs} of {limits.min_runs} times, min_runs"
+        reasons.append(f"waiting for the newest of its hosts to run it ({runs})")
     if watch_left is not None:
         reasons.append(f"to be watched for {watch_left:.0f} s")
     if not reasons:
