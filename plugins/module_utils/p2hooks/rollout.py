@@ -23,13 +23,13 @@ from .hook_key import HookKey
 from .manifest import PodManifest
 from .node_status import STATUS_PREFIX, moment
 from .rollout_checks import (
-    abort_command,
     called,
     check_base,
     check_cohort,
     check_limits,
     check_manifest,
     check_nodes,
+    how_to_abort,
     no_hosts,
     no_rollout,
     origin,
@@ -267,9 +267,7 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
         )
     record, rollout = _under_way(store, key)
     if record and rollout:
-        raise RolloutError(
-            f"{key}: a rollout is under way, {origin(rollout)}; abort it first, as with '{abort_command(key)}'"
-        )
+        raise RolloutError(f"{key}: a rollout is under way, {origin(rollout)}; abort it first, {how_to_abort(key)}")
     base = store.get(key.store_key)
     previous = store.get(key.previous_key)
     current = pod_of(base, key) if base and leaving is not None else None

@@ -97,13 +97,14 @@ def check_manifest(rollout: Rollout, pod: PodManifest) -> None:
     if rollout.manifest.sha != pod.sha:
         raise RolloutError(
             f"{rollout.key}: the rollout of another manifest is under way, {origin(rollout)}; "
-            f"promote or abort that one first, as with '{abort_command(rollout.key)}'"
+            f"promote or abort that one first, {how_to_abort(rollout.key)}"
         )
 
 
-def abort_command(key: HookKey) -> str:
-    """Return the command that ends the rollout of ``key``."""
-    return f"p2-hook rollout abort {key.id} {f'--event {key.event}' if key.event else '--global'}"
+def how_to_abort(key: HookKey) -> str:
+    """Return what ends the rollout of ``key``, in words, for people at the command and for those with Ansible alone."""
+    command = f"p2-hook rollout abort {key.id} {f'--event {key.event}' if key.event else '--global'}"
+    return f"as with '{command}', or with state=aborted of p2_hook_rollout"
 
 
 def check_base(rollout: Rollout, base: Entry | None) -> None:
