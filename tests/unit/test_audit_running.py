@@ -14,7 +14,7 @@ from p2hooks.audit import Audit
 from p2hooks.audit.json_lines import encode
 from p2hooks.audit.running import running
 from support_audit import await_line, kill, record, rows, start, store
-from support_run import Host, eventually
+from support_run import Host, eventually, is_running
 
 RUNNER = """
 import time
@@ -195,6 +195,7 @@ def test_a_killed_runner_leaves_word_of_the_hook_it_was_executing(tmp_path: Path
     kill(process)
     os.kill(runner, 9)
     os.kill(hook, 9)
+    assert eventually(lambda: not is_running(runner))  # or its mark would still be locked
     host.script("b", "")
     host.run()
     assert host.outcomes() == [("a", "succeeded"), ("b", "interrupted"), ("a", "succeeded"), ("b", "succeeded")]
