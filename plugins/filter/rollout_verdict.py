@@ -39,10 +39,11 @@ options:
         M(p2fleet.hooks.p2_hook_rollout). One that is null is as there.
     type: dict
     default: {}
-  joined:
-    description: The hosts that the newest step added, whose runs C(min_runs) wants. Without it, it wants those of all.
+  had_it:
+    description: The hosts that had it before this step, whose runs C(min_runs) does not want.
     type: list
     elements: str
+    default: []
   allow_away:
     description: See O(p2fleet.hooks.p2_hook_rollout#module:allow_away).
     type: bool
@@ -96,7 +97,7 @@ def rollout_verdict(
     audits: Mapping[str, Mapping[str, Any]] | None = None,
     event: str | None = None,
     limits: Mapping[str, Any] | None = None,
-    joined: Collection[str] | None = None,
+    had_it: Collection[str] = (),
     allow_away: bool = False,
 ) -> dict[str, Any]:
     """Return how the hosts are doing; the documentation above says of what."""
@@ -108,7 +109,7 @@ def rollout_verdict(
             installs,
             audits or {},
             limits_of(limits or {}),
-            joined=joined,
+            had_it=had_it,
             allow_away=allow_away,
             now=time.time(),
         )

@@ -241,22 +241,30 @@ def test_a_message_names_the_first_few_hosts(fleet: Fleet) -> None:
 
 
 def test_runs_of_the_hosts_that_the_newest_step_added_are_wanted(fleet: Fleet) -> None:
-    widened = replace(limited(min_runs=2, watch_for=0), widened=moment(START + 60))
+    widened = replace(limited(min_runs=2, watch_for=0), widened=moment(START + 60), cohort_before=Cohort(("node1",)))
     fleet.takes("node1", outcomes={"succeeded": 9})
-    fleet.takes(*NODES[1:], at=START + 60)
+    fleet.takes(*NODES[1:], at=START + 55)  # their clocks need not be exact
     judged = verdict(fleet, widened, START + 70)
     assert (judged.runs, judged.watch_left(widened.limits, START + 70, allow_away=False)) == (0, None)
-    fleet.takes("node2", "node4", at=START + 60, outcomes={"succeeded": 1})
+    fleet.takes("node2", "node4", at=START + 55, outcomes={"succeeded": 1})
     judged = verdict(fleet, widened, START + 70)
     assert (judged.runs, judged.watch_left(widened.limits, START + 70, allow_away=False)) == (2, 0)
 
 
 def test_where_the_newest_are_away_the_runs_of_the_others_are_counted(fleet: Fleet) -> None:
-    widened = replace(limited(min_runs=2), widened=moment(START + 60))
+    widened = replace(limited(min_runs=2), widened=moment(START + 60), cohort_before=Cohort(NODES[:-1]))
     fleet.takes(*NODES[:-1], reported=START + 5000, outcomes={"succeeded": 1})
     fleet.takes(NODES[-1], at=START + 60)
     judged = verdict(fleet, widened, START + 5000)
     assert (list(judged.away), judged.runs) == ([NODES[-1]], len(NODES) - 1)
+
+
+def test_where_the_newest_could_not_be_installed_the_runs_of_the_others_are_counted(fleet: Fleet) -> None:
+    bears = replace(limited(min_runs=2, failed_hosts=1, watch_for=0), cohort_before=Cohort(NODES[:-1]))
+    fleet.takes(*NODES[:-1], outcomes={"succeeded": 1})
+    fleet.takes(NODES[-1], manifest=OLD, scheduled_sha=NEW.sha, error="no room")
+    judged = verdict(fleet, bears)
+    assert (list(judged.failed), judged.runs) == ([NODES[-1]], len(NODES) - 1)
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,12 @@ def judged(
     allow_away: bool = False,
     now: float = START + 10,
     limits: Limits | None = None,
-    joined: list[str] | None = None,
+    had_it: tuple[str, ...] = (),
     **answers: Any,
 ) -> Any:
     installs = {host: answer["install"] for host, answer in answers.items()}
     audits = {host: answer["audit"] for host, answer in answers.items() if "audit" in answer}
-    return assess(KEY, NEW, installs, audits, limits or Limits(), joined=joined, allow_away=allow_away, now=now)
+    return assess(KEY, NEW, installs, audits, limits or Limits(), had_it=had_it, allow_away=allow_away, now=now)
 
 
 def test_a_host_that_has_it_is_watched() -> None:
@@ -107,9 +107,9 @@ def test_runs_are_waited_for() -> None:
 def test_only_runs_of_the_hosts_that_a_step_added_are_waited_for() -> None:
     old = {"install": installed(), "audit": ran(succeeded=9)}
     limits = Limits(min_runs=1, watch_for=1)
-    found = judged(joined=["node2"], limits=limits, node1=old, node2={"install": installed(), "audit": ran()})
+    found = judged(had_it=("node1",), limits=limits, node1=old, node2={"install": installed(), "audit": ran()})
     assert found["lacking"] == "waiting for the newest of its hosts to run it (0 of 1 times, min_runs)"
-    found = judged(joined=["node2"], limits=limits, node1=old, node2={"install": installed(), "audit": ran(failed=1)})
+    found = judged(had_it=("node1",), limits=limits, node1=old, node2={"install": installed(), "audit": ran(failed=1)})
     assert found["verdict"].runs == 1
 
 
@@ -117,7 +117,7 @@ def test_where_the_hosts_that_a_step_added_are_away_the_runs_of_the_others_do() 
     old = {"install": installed(), "audit": ran(succeeded=9)}
     away = {"install": {"unreachable": True, "msg": "no route"}}
     limits = Limits(min_runs=9, watch_for=1)
-    assert judged(joined=["node2"], limits=limits, allow_away=True, node1=old, node2=away)["lacking"] == ""
+    assert judged(had_it=("node1",), limits=limits, allow_away=True, node1=old, node2=away)["lacking"] == ""
 
 
 def test_a_run_that_has_not_ended_is_none_yet() -> None:

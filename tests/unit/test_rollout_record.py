@@ -31,6 +31,7 @@ ROLLOUT = Rollout(
     started_by="alice",
     started="2026-01-31T12:00:00.000Z",
     widened="2026-01-31T12:00:00.000Z",
+    cohort_before=Cohort(("node1",), 5.0),
 )
 
 
@@ -40,8 +41,9 @@ def test_a_record_says_the_same_after_it_was_written() -> None:
 
 def test_a_record_of_an_older_engine_wants_no_runs() -> None:
     content = json.loads(ROLLOUT.encode())
-    del content["limits"]["min_runs"]
-    assert decode(KEY, json.dumps(content).encode(), "there").limits == Limits(1, 2, ("failed", "killed"), 30.0, 0)
+    del content["limits"]["min_runs"], content["cohort_before"]
+    found = decode(KEY, json.dumps(content).encode(), "there")
+    assert (found.limits, found.cohort_before) == (Limits(1, 2, ("failed", "killed"), 30.0, 0), Cohort())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ class Verdict:
     #: Since when all those that have it do, in seconds since 1970, but for those away; None where nobody has it.
     since: float | None = None
     #: How often the hosts that the newest step added executed it; what was ended after it timed out counts once, and
-    #: what has not ended not yet. Where none of those can be counted on, how often all did.
+    #: what has not ended not yet. Where none of them has it, or can be counted on, how often all did.
     runs: int = 0
 
     def watch_left(self, limits: Limits, now: float, *, allow_away: bool) -> float | None:
@@ -100,19 +100,15 @@ def reports_of_cohort(rollout: Rollout, entries: Mapping[str, Entry]) -> dict[st
     }
 
 
-def judge(
-    rollout: Rollout, fleet: Mapping[str, NodeReport], now: float, joined: Collection[str] | None = None
-) -> Verdict:
+def judge(rollout: Rollout, fleet: Mapping[str, NodeReport], now: float) -> Verdict:
     """Return how ``rollout`` is doing.
 
     Args:
         fleet: the report of each host, by its name; see :func:`.fleet.read_fleet`.
         now: seconds since 1970.
-        joined: the hosts that the newest step added; None for those that took it since then, by their clocks.
     """
     tally = _Tally()
-    widened = _seconds(rollout.widened, 0.0)
-    newest: set[str] = set(joined or ())
+    newest = []
     for node in sorted({*fleet, *rollout.cohort.nodes}):
         if not rollout.cohort.includes(node, rollout.key):
             continue
@@ -127,10 +123,10 @@ def judge(
         tally.runs[node] = sum(count for outcome, count in hook.outcomes.items() if outcome not in _NO_RUNS)
         if standing.kind == _AWAY:
             continue
-        installed = _seconds(hook.installed, report.reported)
-        tally.since = max(installed, widened, tally.since or 0.0)
-        if joined is None and installed >= widened:
-            newest.add(node)
+        had_it = max(_seconds(hook.installed, report.reported), _seconds(rollout.widened, 0.0))
+        tally.since = max(had_it, tally.since or 0.0)
+        if not rollout.cohort_before.includes(node, rollout.key):
+            newest.append(node)
     broken = _broken(rollout, tally)
     failed = tally.of(_FAILED)
     return Verdict(
@@ -142,7 +138,7 @@ def judge(
         broken_by=tuple(_breach(rollout, fleet[node], tally.standings[node]) for node in failed) if broken else (),
         broken=broken,
         since=tally.since,
-        runs=sum(tally.runs[node] for node in newest.intersection(tally.runs) or tally.runs),
+        runs=sum(tally.runs[node] for node in newest or tally.runs),
     )
 
 

@@ -83,7 +83,7 @@ def assess(
     audits: Mapping[str, Mapping[str, Any]],
     limits: Limits,
     *,
-    joined: Collection[str] | None,
+    had_it: Collection[str],
     allow_away: bool,
     now: float,
 ) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def assess(
     Args:
         installs: by the name of the host, what p2_hook_install said of the version.
         audits: by the name of the host, what p2_hook_audit_info said, with a summary, of its runs since then.
-        joined: the hosts that the step added, whose runs are wanted; None for all of them.
+        had_it: the hosts that had it before this step, whose runs are not the wanted ones any more.
         allow_away: go on without hosts that are away.
         now: seconds since 1970.
 
@@ -100,9 +100,9 @@ def assess(
         ``verdict``; ``watch_left``, for how many seconds it has still to be watched, None where something is lacking;
         and ``lacking``, what it is waited for, in words.
     """
-    rollout = Rollout(key, pod, Cohort(tuple(installs)), limits, None, "", "", "")
+    rollout = Rollout(key, pod, Cohort(tuple(installs)), limits, None, "", "", "", Cohort(tuple(had_it)))
     fleet = {host: _report(host, install, audits.get(host, {}), key, pod, now) for host, install in installs.items()}
-    verdict: Verdict = judge(rollout, fleet, now, joined)
+    verdict: Verdict = judge(rollout, fleet, now)
     watch_left = verdict.watch_left(limits, now, allow_away=allow_away)
     return {
         "verdict": verdict,

@@ -76,6 +76,8 @@ class Rollout:
     started: str
     #: When hosts last joined the cohort by a step, in the same form.
     widened: str
+    #: Who belonged to the cohort before that step.
+    cohort_before: Cohort = Cohort()
 
     @property
     def store_key(self) -> str:
@@ -100,7 +102,7 @@ class Rollout:
         content = {
             "schema": SCHEMA,
             "manifest": self.manifest.text,
-            "cohort": {"nodes": list(self.cohort.nodes), "percent": self.cohort.percent},
+            "cohort": _encoded(self.cohort),
             "limits": {
                 "failed_hosts": self.limits.failed_hosts,
                 "failed_runs": self.limits.failed_runs,
@@ -112,6 +114,7 @@ class Rollout:
             "started_by": self.started_by,
             "started": self.started,
             "widened": self.widened,
+            "cohort_before": _encoded(self.cohort_before),
         }
         return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
@@ -131,12 +134,12 @@ def decode(key: HookKey, value: bytes, source: str) -> Rollout:
             raise ManifestError(
                 f"{source}: has the schema {content['schema']!r}, and this engine knows {SCHEMA}; upgrade it here"
             )
-        cohort, limits = content["cohort"], content["limits"]
+        limits = content["limits"]
         pod = manifest.parse(content["manifest"], source)
         rollout = Rollout(
             key=key,
             manifest=pod,
-            cohort=Cohort(tuple(map(str, cohort["nodes"])), float(cohort["percent"])),
+            cohort=_cohort(content["cohort"]),
             limits=Limits(
                 int(limits["failed_hosts"]),
                 int(limits["failed_runs"]),
@@ -148,12 +151,21 @@ def decode(key: HookKey, value: bytes, source: str) -> Rollout:
             started_by=str(content["started_by"]),
             started=str(content["started"]),
             widened=str(content["widened"]),
+            cohort_before=_cohort(content.get("cohort_before", _encoded(Cohort()))),
         )
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ManifestError(f"{source}: is no record of a rollout; abort the rollout, and start it again") from None
     if pod.id != key.id:
         raise ManifestError(f"{source}: the manifest's id is {pod.id}; it must be the key's")
     return rollout
+
+
+def _encoded(cohort: Cohort) -> dict[str, Any]:
+    return {"nodes": list(cohort.nodes), "percent": cohort.percent}
+
+
+def _cohort(content: Mapping[str, Any]) -> Cohort:
+    return Cohort(tuple(map(str, content["nodes"])), float(content["percent"]))
 
 
 def position(node: str, key: HookKey) -> float:
