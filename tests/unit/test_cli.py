@@ -236,7 +236,7 @@ def test_the_way_of_a_new_version_to_a_few_hosts_and_then_to_all(host: Host) -> 
 
     told = "2 converged, 0 waiting, 0 away, 0 failed\n"
     result = host.call(f"rollout promote greet --event {EVENT} --diff")
-    early = f"p2-hook: warning: {EVENT}/greet: promoted while still to be watched for [0-9]+ s\n"
+    early = f"p2-hook: warning: {EVENT}/greet: this step comes early: still to be watched for [0-9]+ s\n"
     assert result.code == 0
     assert re.fullmatch(f"p2-hook: {EVENT}/greet: {told}{early}", result.err)
     promoted = result.out

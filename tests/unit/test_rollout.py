@@ -387,12 +387,41 @@ def test_a_rollback_of_a_version_that_nothing_knows_is_told(fleet: Fleet) -> Non
 def test_to_promote_before_a_wait_would_have_ended_is_told(fleet: Fleet) -> None:
     fleet.start("node1", min_runs=1)
     fleet.takes("node1")
-    runs = "promoted while still waiting for the newest of its hosts to run it (0 of 1 times, min_runs)"
+    runs = "this step comes early: still waiting for the newest of its hosts to run it (0 of 1 times, min_runs)"
     assert plan_promote(fleet.store, KEY, None, now=START + 100).warnings == [f"{KEY}: {runs}"]
     fleet.takes("node1", outcomes={"succeeded": 1})
     early = plan_promote(fleet.store, KEY, None, now=START + 10)
-    assert early.warnings == [f"{KEY}: promoted while still to be watched for 50 s"]
+    assert early.warnings == [f"{KEY}: this step comes early: still to be watched for 50 s"]
     assert plan_promote(fleet.store, KEY, None, now=START + 100).warnings == []
+
+
+def test_to_widen_before_a_wait_would_have_ended_is_told(fleet: Fleet) -> None:
+    fleet.start("node1", min_runs=1)
+    fleet.takes("node1")
+
+    def warnings(now: float, cohort: Cohort = Cohort(("node2",))) -> list[str]:  # noqa: B008 (it is frozen)
+        return plan_widen(fleet.store, KEY, None, cohort, {}, now=now).warnings
+
+    runs = "this step comes early: still waiting for the newest of its hosts to run it (0 of 1 times, min_runs)"
+    assert warnings(START + 100) == [f"{KEY}: {runs}"]
+    assert warnings(START + 100, Cohort(("node1",))) == []
+    fleet.takes("node1", outcomes={"succeeded": 1})
+    assert warnings(START + 10) == [f"{KEY}: this step comes early: still to be watched for 50 s"]
+    assert warnings(START + 100) == []
+    fleet.takes("node1", outcomes={"failed": 1})
+    assert warnings(START + 100)[0].startswith(f"{KEY}: hosts where it failed: 1 of 1")
+
+
+def test_a_step_wants_runs_of_the_hosts_that_it_adds(fleet: Fleet) -> None:
+    fleet.start("node1")
+    for cohort in (Cohort(("node2",)), Cohort(("node1",)), Cohort()):
+        apply(fleet.store, plan_widen(fleet.store, KEY, None, cohort, {}, now=START))
+        assert fleet.rollout.cohort_before == Cohort(("node1",))
+
+
+def test_a_rollback_that_was_done_is_done_where_what_was_before_cannot_be_read(fleet: Fleet) -> None:
+    fleet.store.commit([Change(PREVIOUS, b"no manifest", ABSENT)])
+    assert plan_rollback(fleet.store, KEY, leaving=NEW.sha).summary.endswith("so there is nothing to do")
 
 
 def test_a_store_that_goes_away_amid_a_wait_leaves_the_rollout_under_way(

@@ -170,6 +170,11 @@ def test_a_host_that_is_away_holds_it_up_unless_allowed(world: World, fleet: Fle
     assert (result.error, list(result.verdict.away)) == (None, ["node2"])
 
 
+def test_where_all_are_away_nobody_is_told_to_do_without_them(world: World, fleet: Fleet) -> None:
+    fleet.takes("node1", "node2", manifest=OLD, valid_for=30)
+    assert str(waited(world, fleet, timeout=90).error).endswith("run this again to go on waiting, or abort it")
+
+
 def test_when_nobody_could_install_it_that_is_said(world: World, fleet: Fleet) -> None:
     apply(world, plan_widen(world, KEY, None, Cohort(), {"failed_hosts": 2}, now=START))
     fleet.report("node1", "node2", scheduled_sha="other", error="no room")

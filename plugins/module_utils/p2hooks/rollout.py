@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from .rollout_checks import (
     no_rollout,
     origin,
 )
-from .rollout_judge import NAMED, judge, reports_of_cohort
+from .rollout_judge import NAMED, Verdict, judge, reports_of_cohort
 from .rollout_record import ROLLOUT_PREFIX, Cohort, Limits, Rollout, position
 from .rollout_wait import lacking
 from .schedule import SchedulePlan, index_of, kept, missing_in, pod_of, sha_of, with_artifacts_in
@@ -108,7 +108,7 @@ def plan_start(
         StoreError: the store could not be read.
     """
     check_limits(limits)
-    hosts = _hosts(store)
+    hosts = _hosts(store.read(STATUS_PREFIX))
     if cohort:
         check_cohort(cohort, store, key, hosts)
     pod, artifacts = version.in_store(store, key)
@@ -145,7 +145,8 @@ def plan_widen(
 ) -> RolloutPlan:
     """Plan to have more hosts take part in the rollout of ``key``. None of those that do is left out.
 
-    Nothing changes where ``version`` is scheduled already, and no rollout is under way.
+    Nothing changes where ``version`` is scheduled already, and no rollout is under way. Where hosts are added before a
+    wait would have ended there is a warning.
 
     Args:
         version: what has to be under way, None for whatever is.
@@ -160,7 +161,8 @@ def plan_widen(
         StoreError: the store could not be read.
     """
     check_limits(limits)
-    hosts = _hosts(store)
+    reports = store.read(STATUS_PREFIX)
+    hosts = _hosts(reports)
     check_nodes(cohort, hosts)
     base = store.get(key.store_key)
     record, rollout = _under_way(store, key)
@@ -177,10 +179,15 @@ def plan_widen(
         (*rollout.cohort.nodes, *sorted(added)),
         max(cohort.percent, rollout.cohort.percent),
     )
-    changed = dataclasses.replace(rollout, cohort=wider, limits=_limits(rollout.limits, limits))
-    if any(wider.includes(node, key) and not rollout.cohort.includes(node, key) for node in hosts):
-        changed = dataclasses.replace(changed, widened=moment(now))
-    return _replacement(record, rollout, changed, hosts)
+    as_it_is = dataclasses.replace(rollout, limits=_limits(rollout.limits, limits))
+    changed = dataclasses.replace(as_it_is, cohort=wider)
+    if not any(wider.includes(node, key) and not rollout.cohort.includes(node, key) for node in hosts):
+        return _replacement(record, rollout, changed, hosts)
+    changed = dataclasses.replace(changed, widened=moment(now), cohort_before=rollout.cohort)
+    plan = _replacement(record, rollout, changed, hosts)
+    verdict = judge(as_it_is, reports_of_cohort(as_it_is, reports), now)
+    plan.warnings.extend(_early(as_it_is, verdict, now))
+    return plan
 
 
 def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: float) -> RolloutPlan:
@@ -214,9 +221,7 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
     if verdict.broken:
         raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
     plan = _base_change(key, base, rollout.manifest, store.get(key.previous_key))
-    watch_left = verdict.watch_left(rollout.limits, now, allow_away=True)
-    if watch_left != 0:
-        plan.warnings.append(f"{key}: promoted while still {lacking(rollout.limits, verdict, watch_left, True)}")
+    plan.warnings.extend(_early(rollout, verdict, now))
     plan.groups[0].append(_removal(record, key))
     plan.before[rollout.store_key] = _shown(rollout)
     return plan
@@ -277,7 +282,7 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
             scheduled=_for_all(key, current, previous) if current else None,
             summary=f"{there} is scheduled, not {abbreviated(leaving)}, so there is nothing to do",
         )
-        if not (sha_of(previous, key) or "").startswith(leaving):  # else it was rolled back before
+        if not (_sha_if_readable(previous, key) or "").startswith(leaving):  # else it was rolled back before
             plan.warnings.append(f"{key}: {abbreviated(leaving)} is neither what is scheduled nor what was before")
         return plan
     if previous is None:
@@ -288,6 +293,16 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
         plan.groups[0].append(Change(key.previous_key, None, previous.index, must_exist=True))
     plan.groups[0].append(Change(ROLLOUT_PREFIX + str(key), None, ABSENT))  # still none is under way
     return plan
+
+
+def _early(rollout: Rollout, verdict: Verdict, now: float) -> list[str]:
+    """Return a warning where a wait would not have ended yet, though it might do without hosts that are away."""
+    watch_left = verdict.watch_left(rollout.limits, now, allow_away=True)
+    if watch_left == 0:
+        return []
+    if verdict.broken:
+        return [verdict.broken]
+    return [f"{rollout.key}: this step comes early: still {lacking(rollout.limits, verdict, watch_left, True)}"]
 
 
 def _scheduled_already(pod: PodManifest) -> str:
@@ -341,15 +356,20 @@ def _base_change(key: HookKey, base: Entry | None, pod: PodManifest, previous: E
 
 def _for_all(key: HookKey, pod: PodManifest, replaced: Entry | None) -> Rollout:
     """Return what :attr:`RolloutPlan.scheduled` is where ``pod`` takes the place of ``replaced``."""
+    limits = Limits(outcomes=(), watch_for=0.0)
+    return Rollout(key, pod, Cohort(percent=100.0), limits, _sha_if_readable(replaced, key), "", "", "")
+
+
+def _sha_if_readable(entry: Entry | None, key: HookKey) -> str | None:
+    """Return the SHA of what is not scheduled any more; None where it cannot be read, so that nobody can go back."""
     try:
-        replaced_sha = sha_of(replaced, key)
-    except ManifestError:  # it is gone, so only what hosts say of it is missing
-        replaced_sha = None
-    return Rollout(key, pod, Cohort(percent=100.0), Limits(outcomes=(), watch_for=0.0), replaced_sha, "", "", "")
+        return sha_of(entry, key)
+    except ManifestError:
+        return None
 
 
-def _hosts(store: Store) -> list[str]:
-    return [store_key[len(STATUS_PREFIX) :] for store_key in store.read(STATUS_PREFIX)]
+def _hosts(reports: Iterable[str]) -> list[str]:
+    return [store_key[len(STATUS_PREFIX) :] for store_key in reports]
 
 
 def _first_host(rollout: Rollout, store: Store, now: float) -> Cohort:
