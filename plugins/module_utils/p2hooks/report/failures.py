@@ -94,7 +94,8 @@ def _failures_of_a_hook(key: Key, failures: _Failures, in_use: InUse) -> dict[st
         for sha, version in failures.versions.items()
     ]
     found.sort(key=lambda version: version["newest"], reverse=True)
-    found.sort(key=lambda version: (version["is_past"], -version["count"]))
+    # not by count: a rollout that stops itself leaves one failure, and is what people look for
+    found.sort(key=lambda version: version["is_past"])
     shown = found[:MAX_FAILED_VERSIONS]
     return {
         "name": hook_name(*key),
