@@ -81,8 +81,9 @@ options:
     type: str
   manifest_sha:
     description:
-      - The SHA of the manifest that is to go, for O(state=rolled_back), or how it begins, in 12 digits or more. Where
-        another one is scheduled, nothing changes, so the task can be run again.
+      - The SHA of the manifest that is to go, for O(state=rolled_back), or how it begins, in 12 digits or more. Where it
+        was rolled back before, nothing changes, so the task can be run again. One that is neither scheduled nor was it
+        before is refused.
       - RV(p2fleet.hooks.p2_hook_info#module:hooks) has that of what is scheduled.
     type: str
   upload_artifacts:

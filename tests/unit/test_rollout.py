@@ -377,11 +377,13 @@ def test_a_rollback_of_one_version_can_be_run_again(fleet: Fleet) -> None:
     assert again.summary == f"manifest {OLD.sha[:12]} is scheduled, not {NEW.sha[:12]}, so there is nothing to do"
 
 
-def test_a_rollback_of_a_version_that_nothing_knows_is_told(fleet: Fleet) -> None:
+def test_a_rollback_of_a_version_that_nothing_knows_is_refused(fleet: Fleet) -> None:
     fleet.schedule(NEW)
     assert plan_rollback(fleet.store, KEY, leaving=OLD.sha).warnings == []
-    told = f"{KEY}: {12 * '0'} is neither what is scheduled nor what was before"
-    assert plan_rollback(fleet.store, KEY, leaving=12 * "0").warnings == [told]
+    told = (
+        f"{KEY}: manifest {12 * '0'} is neither scheduled nor was it before, manifest {NEW.sha[:12]} is scheduled; give"
+    )
+    assert refused(lambda: plan_rollback(fleet.store, KEY, leaving=12 * "0")).startswith(told)
 
 
 def test_to_promote_before_a_wait_would_have_ended_is_told(fleet: Fleet) -> None:
@@ -408,8 +410,15 @@ def test_to_widen_before_a_wait_would_have_ended_is_told(fleet: Fleet) -> None:
     fleet.takes("node1", outcomes={"succeeded": 1})
     assert warnings(START + 10) == [f"{KEY}: this step comes early: still to be watched for 50 s"]
     assert warnings(START + 100) == []
+
+
+def test_a_rollout_that_broke_its_limits_is_widened_only_with_limits_that_bear_that(fleet: Fleet) -> None:
+    fleet.start("node1")
     fleet.takes("node1", outcomes={"failed": 1})
-    assert warnings(START + 100)[0].startswith(f"{KEY}: hosts where it failed: 1 of 1")
+    node2 = Cohort(("node2",))
+    told = refused(lambda: plan_widen(fleet.store, KEY, None, node2, {}, now=START))
+    assert told.endswith("; abort the rollout, or widen it with limits that bear this")
+    assert plan_widen(fleet.store, KEY, None, node2, {"failed_hosts": 1, "failed_runs": 1}, now=START).groups
 
 
 def test_a_step_wants_runs_of_the_hosts_that_it_adds(fleet: Fleet) -> None:

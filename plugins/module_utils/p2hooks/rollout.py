@@ -156,7 +156,7 @@ def plan_widen(
 
     Raises:
         RolloutError: the cohort or a limit is not valid, or no rollout, or that of another manifest, is under way, or
-            it was overtaken.
+            it was overtaken, or hosts would be added though the limits are broken.
         ManifestError: what is scheduled or under way cannot be read.
         StoreError: the store could not be read.
     """
@@ -186,6 +186,7 @@ def plan_widen(
     changed = dataclasses.replace(changed, widened=moment(now), cohort_before=rollout.cohort)
     plan = _replacement(record, rollout, changed, hosts)
     verdict = judge(as_it_is, reports_of_cohort(as_it_is, reports), now)
+    _refuse_if_broken(verdict)
     plan.warnings.extend(_early(as_it_is, verdict, now))
     return plan
 
@@ -218,8 +219,7 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
         check_manifest(rollout, pod)
     check_base(rollout, base)
     verdict = judge(rollout, reports_of_cohort(rollout, store.read(STATUS_PREFIX)), now)
-    if verdict.broken:
-        raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
+    _refuse_if_broken(verdict)
     plan = _base_change(key, base, rollout.manifest, store.get(key.previous_key))
     plan.warnings.extend(_early(rollout, verdict, now))
     plan.groups[0].append(_removal(record, key))
@@ -243,7 +243,9 @@ def plan_abort(store: Store, key: HookKey, version: Version | None) -> RolloutPl
     plan = RolloutPlan()
     record = store.get(ROLLOUT_PREFIX + str(key))
     if record is None:
-        plan.warnings.append(f"{key}: no rollout is under way in {store.name}")
+        others = [each[len(ROLLOUT_PREFIX) :] for each in sorted(store.read(ROLLOUT_PREFIX)) if each != ROLLOUT_PREFIX]
+        under_way = f"; under way are those of {_first_of(others)}" if others else ""
+        plan.warnings.append(f"{key}: no rollout is under way in {store.name}{under_way}")
         return plan
     text = record.value.decode("utf-8", "replace")
     if version:
@@ -262,7 +264,8 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
         leaving: the SHA of the manifest that is to go, or how it begins; nothing changes where another is scheduled.
 
     Raises:
-        RolloutError: a rollout is under way, nothing was scheduled before, or ``leaving`` can be no SHA.
+        RolloutError: a rollout is under way, nothing was scheduled before, or ``leaving`` can be no SHA, or is neither
+            that of what is scheduled nor of what was before.
         ManifestError: what was scheduled before is no valid manifest.
         StoreError: the store could not be read.
     """
@@ -278,13 +281,15 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     current = pod_of(base, key) if base and leaving is not None else None
     if leaving is not None and not (current and current.sha.startswith(leaving)):
         there = f"manifest {abbreviated(current.sha)}" if current else "nothing"
-        plan = RolloutPlan(
+        if not (_sha_if_readable(previous, key) or leaving).startswith(leaving):  # else it was rolled back before
+            raise RolloutError(
+                f"{key}: manifest {abbreviated(leaving)} is neither scheduled nor was it before, {there} is scheduled; "
+                "give the SHA of a manifest, which p2_hook_info and 'p2-hook info --json' tell, not a version"
+            )
+        return RolloutPlan(
             scheduled=_for_all(key, current, previous) if current else None,
             summary=f"{there} is scheduled, not {abbreviated(leaving)}, so there is nothing to do",
         )
-        if not (_sha_if_readable(previous, key) or "").startswith(leaving):  # else it was rolled back before
-            plan.warnings.append(f"{key}: {abbreviated(leaving)} is neither what is scheduled nor what was before")
-        return plan
     if previous is None:
         raise RolloutError(f"{key}: nothing was scheduled before in {store.name}, so there is nothing to go back to")
     pod = manifest.parse(previous.value, f"key {key.previous_key}")
@@ -295,13 +300,16 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     return plan
 
 
+def _refuse_if_broken(verdict: Verdict) -> None:
+    if verdict.broken:
+        raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
+
+
 def _early(rollout: Rollout, verdict: Verdict, now: float) -> list[str]:
     """Return a warning where a wait would not have ended yet, though it might do without hosts that are away."""
     watch_left = verdict.watch_left(rollout.limits, now, allow_away=True)
     if watch_left == 0:
         return []
-    if verdict.broken:
-        return [verdict.broken]
     return [f"{rollout.key}: this step comes early: still {lacking(rollout.limits, verdict, watch_left, True)}"]
 
 
