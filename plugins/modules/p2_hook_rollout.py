@@ -42,7 +42,8 @@ options:
       - Without O(nodes) and O(percent), V(started) has the one host take it that has the lowest place, see O(percent),
         of those that are not away. Where O(manifest) is under way already, nothing changes then, whoever takes it.
       - V(widened) has O(nodes) and O(percent) take it as well. Nobody who takes it already is left out, so a smaller
-        share is no change. Where O(manifest) is scheduled already, nothing changes.
+        share is no change. Where O(manifest) is scheduled already, nothing changes. It fails where hosts would be added
+        though the limits are broken, and warns where it was not watched long enough, or did not run often enough.
       - V(promoted) schedules it for all hosts, and ends the rollout. It fails where something else was scheduled
         since the rollout was started, and where its limits are broken by now. Where O(manifest) is scheduled already,
         nothing changes. What goes wrong from then on aborts nothing, V(rolled_back) is the way back.
