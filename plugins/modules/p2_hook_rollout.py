@@ -42,8 +42,9 @@ options:
       - Without O(nodes) and O(percent), V(started) has the one host take it that has the lowest place, see O(percent),
         of those that are not away. Where O(manifest) is under way already, nothing changes then, whoever takes it.
       - V(widened) has O(nodes) and O(percent) take it as well. Nobody who takes it already is left out, so a smaller
-        share is no change. Where O(manifest) is scheduled already, nothing changes. It fails where hosts would be added
-        though the limits are broken, and warns where it was not watched long enough, or did not run often enough.
+        share is no change. Where O(manifest) is scheduled already, nothing changes. Where
+        its limits are broken by now no host is added, which aborts it where this waits, and is a warning otherwise.
+        There is a warning where it was not watched long enough, or did not run often enough.
       - V(promoted) schedules it for all hosts, and ends the rollout. It fails where something else was scheduled
         since the rollout was started, and where its limits are broken by now. Where O(manifest) is scheduled already,
         nothing changes. What goes wrong from then on aborts nothing, V(rolled_back) is the way back.
@@ -82,9 +83,9 @@ options:
     type: str
   manifest_sha:
     description:
-      - The SHA of the manifest that is to go, for O(state=rolled_back), or how it begins, in 12 digits or more. Where it
-        was rolled back before, nothing changes, so the task can be run again. One that is neither scheduled nor was it
-        before is refused.
+      - The SHA of the manifest that is to go, for O(state=rolled_back), or how it begins, in 12 digits or more. Where
+        it was rolled back before, nothing changes, so the task can be run again. One that is neither scheduled nor was
+        it before is refused.
       - RV(p2fleet.hooks.p2_hook_info#module:hooks) has that of what is scheduled.
     type: str
   upload_artifacts:

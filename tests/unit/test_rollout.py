@@ -384,6 +384,9 @@ def test_a_rollback_of_a_version_that_nothing_knows_is_refused(fleet: Fleet) -> 
         f"{KEY}: manifest {12 * '0'} is neither scheduled nor was it before, manifest {NEW.sha[:12]} is scheduled; give"
     )
     assert refused(lambda: plan_rollback(fleet.store, KEY, leaving=12 * "0")).startswith(told)
+    other = HookKey.of("before_install", "other")
+    told = f"{other}: manifest {NEW.sha[:12]} is neither scheduled nor was it before, nothing is scheduled; give"
+    assert refused(lambda: plan_rollback(fleet.store, other, leaving=NEW.sha)).startswith(told)
 
 
 def test_to_promote_before_a_wait_would_have_ended_is_told(fleet: Fleet) -> None:
@@ -416,9 +419,28 @@ def test_a_rollout_that_broke_its_limits_is_widened_only_with_limits_that_bear_t
     fleet.start("node1")
     fleet.takes("node1", outcomes={"failed": 1})
     node2 = Cohort(("node2",))
-    told = refused(lambda: plan_widen(fleet.store, KEY, None, node2, {}, now=START))
-    assert told.endswith("; abort the rollout, or widen it with limits that bear this")
-    assert plan_widen(fleet.store, KEY, None, node2, {"failed_hosts": 1, "failed_runs": 1}, now=START).groups
+    plan = plan_widen(fleet.store, KEY, None, node2, {}, now=START)
+    (told,) = plan.warnings
+    assert told.endswith("; so no host is added; abort the rollout, or widen it with limits that bear this")
+    assert plan.groups == []
+    options = {**DEFAULTS, "state": "widened", "nodes": ["node2"], "watch_for": 1}
+    steered = steer(fleet.store, KEY, None, options, check=False)
+    assert (steered.aborted, fleet.text(RECORD)) == (True, None)
+
+
+def test_limits_that_bear_what_broke_others_let_it_be_widened(fleet: Fleet) -> None:
+    fleet.start("node1")
+    fleet.takes("node1", outcomes={"failed": 1})
+    limits = {"failed_hosts": 1, "failed_runs": 1}
+    done(fleet, plan_widen(fleet.store, KEY, None, Cohort(("node2",)), limits, now=START))
+    assert fleet.rollout.cohort.nodes == ("node1", "node2")
+
+
+def test_whether_a_step_is_early_goes_by_the_limits_before(fleet: Fleet) -> None:
+    fleet.start("node1")
+    fleet.takes("node1")
+    plan = plan_widen(fleet.store, KEY, None, Cohort(("node2",)), {"min_runs": 9, "watch_for": 999.0}, now=START + 100)
+    assert plan.warnings == []
 
 
 def test_a_step_wants_runs_of_the_hosts_that_it_adds(fleet: Fleet) -> None:

@@ -43,6 +43,8 @@ from .store import ABSENT, Change, Entry, Store
 #: Of a manifest: all digits, or as many as people are shown.
 _SHA_OR_START = re.compile("[0-9a-f]{12,64}")
 
+_BEAR = "abort the rollout, or widen it with limits that bear this"
+
 
 @dataclass
 class RolloutPlan(SchedulePlan):
@@ -146,7 +148,7 @@ def plan_widen(
     """Plan to have more hosts take part in the rollout of ``key``. None of those that do is left out.
 
     Nothing changes where ``version`` is scheduled already, and no rollout is under way. Where hosts are added before a
-    wait would have ended there is a warning.
+    wait would have ended there is a warning, and so is where none are added, since the limits are broken.
 
     Args:
         version: what has to be under way, None for whatever is.
@@ -156,7 +158,7 @@ def plan_widen(
 
     Raises:
         RolloutError: the cohort or a limit is not valid, or no rollout, or that of another manifest, is under way, or
-            it was overtaken, or hosts would be added though the limits are broken.
+            it was overtaken.
         ManifestError: what is scheduled or under way cannot be read.
         StoreError: the store could not be read.
     """
@@ -183,11 +185,15 @@ def plan_widen(
     changed = dataclasses.replace(as_it_is, cohort=wider)
     if not any(wider.includes(node, key) and not rollout.cohort.includes(node, key) for node in hosts):
         return _replacement(record, rollout, changed, hosts)
+    cohort_reports = reports_of_cohort(rollout, reports)
+    broken = judge(as_it_is, cohort_reports, now).broken
+    if broken:  # whoever waits aborts it
+        plan = _replacement(record, rollout, as_it_is, hosts)
+        plan.warnings.append(f"{broken}; so no host is added; {_BEAR}")
+        return plan
     changed = dataclasses.replace(changed, widened=moment(now), cohort_before=rollout.cohort)
     plan = _replacement(record, rollout, changed, hosts)
-    verdict = judge(as_it_is, reports_of_cohort(as_it_is, reports), now)
-    _refuse_if_broken(verdict)
-    plan.warnings.extend(_early(as_it_is, verdict, now))
+    plan.warnings.extend(_early(rollout, judge(rollout, cohort_reports, now), now))
     return plan
 
 
@@ -219,7 +225,8 @@ def plan_promote(store: Store, key: HookKey, version: Version | None, *, now: fl
         check_manifest(rollout, pod)
     check_base(rollout, base)
     verdict = judge(rollout, reports_of_cohort(rollout, store.read(STATUS_PREFIX)), now)
-    _refuse_if_broken(verdict)
+    if verdict.broken:
+        raise RolloutError(f"{verdict.broken}; {_BEAR}")
     plan = _base_change(key, base, rollout.manifest, store.get(key.previous_key))
     plan.warnings.extend(_early(rollout, verdict, now))
     plan.groups[0].append(_removal(record, key))
@@ -261,7 +268,7 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     """Plan to schedule what was scheduled before, and to keep in its place what is: a second time returns to that.
 
     Args:
-        leaving: the SHA of the manifest that is to go, or how it begins; nothing changes where another is scheduled.
+        leaving: the SHA of the manifest that is to go, or how it begins; nothing changes where it went before.
 
     Raises:
         RolloutError: a rollout is under way, nothing was scheduled before, or ``leaving`` can be no SHA, or is neither
@@ -281,7 +288,8 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
     current = pod_of(base, key) if base and leaving is not None else None
     if leaving is not None and not (current and current.sha.startswith(leaving)):
         there = f"manifest {abbreviated(current.sha)}" if current else "nothing"
-        if not (_sha_if_readable(previous, key) or leaving).startswith(leaving):  # else it was rolled back before
+        was_there = previous and (_sha_if_readable(previous, key) or leaving)
+        if not was_there or not was_there.startswith(leaving):
             raise RolloutError(
                 f"{key}: manifest {abbreviated(leaving)} is neither scheduled nor was it before, {there} is scheduled; "
                 "give the SHA of a manifest, which p2_hook_info and 'p2-hook info --json' tell, not a version"
@@ -298,11 +306,6 @@ def plan_rollback(store: Store, key: HookKey, *, leaving: str | None = None) -> 
         plan.groups[0].append(Change(key.previous_key, None, previous.index, must_exist=True))
     plan.groups[0].append(Change(ROLLOUT_PREFIX + str(key), None, ABSENT))  # still none is under way
     return plan
-
-
-def _refuse_if_broken(verdict: Verdict) -> None:
-    if verdict.broken:
-        raise RolloutError(f"{verdict.broken}; abort the rollout, or widen it with limits that bear this")
 
 
 def _early(rollout: Rollout, verdict: Verdict, now: float) -> list[str]:

@@ -123,8 +123,8 @@ def judge(rollout: Rollout, fleet: Mapping[str, NodeReport], now: float) -> Verd
         tally.runs[node] = sum(count for outcome, count in hook.outcomes.items() if outcome not in _NO_RUNS)
         if standing.kind == _AWAY:
             continue
-        had_it = max(_seconds(hook.installed, report.reported), _seconds(rollout.widened, 0.0))
-        tally.since = max(had_it, tally.since or 0.0)
+        has_had_it_since = max(_seconds(hook.installed, report.reported), _seconds(rollout.widened, 0.0))
+        tally.since = max(has_had_it_since, tally.since or 0.0)
         if not rollout.cohort_before.includes(node, rollout.key):
             newest.append(node)
     broken = _broken(rollout, tally)

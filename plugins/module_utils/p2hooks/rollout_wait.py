@@ -237,7 +237,7 @@ def _hosts_lacking(verdict: Verdict, allow_away: bool) -> list[str]:
 
 def _timed_out(rollout: Rollout, verdict: Verdict, timeout: float, watch_left: float | None, allow_away: bool) -> str:
     what = lacking(rollout.limits, verdict, watch_left, allow_away)
-    others = verdict.converged or verdict.waiting
+    others = verdict.waiting or verdict.since is not None
     without = ", or run it with allow_away to do without those that are away"
     advice = without if verdict.away and others and not allow_away else ""
     return f"{rollout.key}: after {timeout:g} s still {what}; {UNDER_WAY}{advice}"
