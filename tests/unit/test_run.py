@@ -565,11 +565,10 @@ def test_many_runs_leave_no_zombie_and_no_descriptor(host: Host, pids: Path) -> 
     host.script("b", f"[ ! -e {host.path}/slow ] || {{ echo $$ >>{pids}; exec sleep 20; }}")
     host.script("c", "#", mode=0o644)
     host.run()
-    descriptors, children = os.listdir("/proc/self/fd"), own_zombies()
+    descriptors = os.listdir("/proc/self/fd")
     for dummy in range(200):
         host.run()
     assert os.listdir("/proc/self/fd") == descriptors
-    assert len(own_zombies() - children) <= 1  # the last runner, if it was not quick enough
 
     (host.path / "slow").touch()
     for dummy in range(5):
@@ -579,7 +578,7 @@ def test_many_runs_leave_no_zombie_and_no_descriptor(host: Host, pids: Path) -> 
     assert os.listdir("/proc/self/fd") == descriptors
 
     def reaped() -> bool:
-        host.run()
+        host.run()  # which waits for the runners before it that have ended by now
         return len(own_zombies()) <= 1
 
     assert eventually(reaped)
