@@ -360,6 +360,12 @@ def test_a_record_that_cannot_be_read_can_be_aborted(fleet: Fleet) -> None:
     assert fleet.text(RECORD) is None
 
 
+def test_to_abort_what_is_not_there_names_what_is(fleet: Fleet) -> None:
+    fleet.start("node1")
+    (told,) = plan_abort(fleet.store, HookKey.of("before_install", "grete"), None).warnings
+    assert told.endswith("; under way are those of before_install/greet")
+
+
 def test_a_second_rollback_returns(fleet: Fleet) -> None:
     fleet.schedule(NEW)
     for now_, before in ((OLD, NEW), (NEW, OLD), (OLD, NEW)):

@@ -175,6 +175,14 @@ def test_where_all_are_away_nobody_is_told_to_do_without_them(world: World, flee
     assert str(waited(world, fleet, timeout=90).error).endswith("run this again to go on waiting, or abort it")
 
 
+def test_where_one_failed_within_the_limits_the_others_can_be_done_without(world: World, fleet: Fleet) -> None:
+    bear = {"failed_hosts": 1, "failed_runs": 1}
+    apply(world, plan_widen(world, KEY, None, Cohort(), bear, now=START))
+    fleet.takes("node1", outcomes={"failed": 1})
+    fleet.takes("node2", manifest=OLD, valid_for=30)
+    assert str(waited(world, fleet, timeout=90).error).endswith("to do without those that are away")
+
+
 def test_when_nobody_could_install_it_that_is_said(world: World, fleet: Fleet) -> None:
     apply(world, plan_widen(world, KEY, None, Cohort(), {"failed_hosts": 2}, now=START))
     fleet.report("node1", "node2", scheduled_sha="other", error="no room")
